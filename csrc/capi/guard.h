@@ -1,0 +1,42 @@
+// Turns exceptions into the C interface's error strings.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <c10/util/Exception.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+
+#include "../natten.h"
+
+namespace natten::capi {
+
+inline char* message(const char* text) noexcept {
+  char* copy = strdup(text);
+  if (copy == nullptr) std::abort();  // not even memory for a message: nothing sane is left to do
+  return copy;
+}
+
+// Runs `body`; NULL when it returns, else what it threw.
+template <typename Body>
+char* guard(Body&& body) noexcept {
+  try {
+    body();
+    return nullptr;
+  } catch (const c10::Error& e) {
+    return message(e.what_without_backtrace());
+  } catch (const std::exception& e) {
+    return message(e.what());
+  } catch (...) {
+    return message("unknown exception");
+  }
+}
+
+// The tensor behind a handle; a null handle is an error, not a crash.
+inline at::Tensor& tensor(natten_tensor handle) {
+  TORCH_CHECK(handle != nullptr, "null tensor handle");
+  return *static_cast<at::Tensor*>(handle);
+}
+
+}  // namespace natten::capi

@@ -1,0 +1,60 @@
+// Libtorch's modes, threads and random numbers, and what this build is.
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/core/grad_mode.h>
+#include <torch/version.h>
+
+#include <mutex>
+
+#include "../cpu/kernels.h"
+#include "guard.h"
+
+using natten::capi::guard;
+using natten::capi::tensor;
+
+int natten_grad_enabled(void) { return at::GradMode::is_enabled(); }
+void natten_set_grad_enabled(int enabled) { at::GradMode::set_enabled(enabled != 0); }
+
+int natten_threads(void) { return at::get_num_threads(); }
+char* natten_set_threads(int threads) {
+  return guard([&] {
+    TORCH_CHECK(threads >= 1, "threads is ", threads, ", want at least 1");
+    at::set_num_threads(threads);
+  });
+}
+
+char* natten_manual_seed(uint64_t seed) {
+  return guard([&] { at::manual_seed(seed); });
+}
+
+int natten_deterministic(void) { return at::globalContext().deterministicAlgorithms(); }
+char* natten_set_deterministic(int enabled) {
+  return guard([&] { at::globalContext().setDeterministicAlgorithms(enabled != 0, /*warn_only=*/false); });
+}
+
+char* natten_generator_state(natten_tensor* state) {
+  return guard([&] {
+    auto generator = at::detail::getDefaultCPUGenerator();
+    std::lock_guard<std::mutex> lock(generator.mutex());
+    *state = new at::Tensor(generator.get_state());
+  });
+}
+
+char* natten_set_generator_state(natten_tensor state) {
+  return guard([&] {
+    auto generator = at::detail::getDefaultCPUGenerator();
+    std::lock_guard<std::mutex> lock(generator.mutex());
+    generator.set_state(tensor(state));
+  });
+}
+
+const char* natten_cpu_instruction_set(void) { return natten::cpu::instruction_set(); }
+
+const char* natten_libtorch_version(void) { return TORCH_VERSION; }
+
+int natten_has_cuda(void) {
+  const auto op = c10::Dispatcher::singleton().findSchema({"natten::na", ""});
+  return op.has_value() && op->hasKernelForDispatchKey(c10::DispatchKey::CUDA);
+}

@@ -1,0 +1,94 @@
+/* The C interface of libnatten.so. Loading the library registers the operators
+ * natten::na, natten::na_qk and natten::na_av with libtorch; everything here is
+ * what a language without C++ needs besides.
+ *
+ * Every function that can fail returns NULL on success and otherwise a message
+ * that the caller releases with natten_free. No exception leaves the library.
+ * A tensor is a pointer to a heap-allocated at::Tensor, as gotch has it; who
+ * receives one from here owns it (natten_tensor_free). */
+#ifndef NATTEN_H
+#define NATTEN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define NATTEN_API __attribute__((visibility("default")))
+#else
+#define NATTEN_API
+#endif
+
+typedef void* natten_tensor;
+typedef const void* natten_operator;
+
+NATTEN_API void natten_free(void* memory);
+
+/* ---- Calling any registered operator -------------------------------------
+ * An argument list is a flat array of 64-bit words: a tag, then its payload.
+ * Trailing arguments may be left out where the schema has defaults. Results
+ * come back in the same form. */
+enum natten_tag {
+  NATTEN_NONE = 0,        /* no payload */
+  NATTEN_TENSOR = 1,      /* pointer, 0: undefined */
+  NATTEN_INT = 2,         /* value; also ScalarType, Layout and MemoryFormat */
+  NATTEN_DOUBLE = 3,      /* bits */
+  NATTEN_BOOL = 4,        /* 0 or 1 */
+  NATTEN_INT_LIST = 5,    /* count, values */
+  NATTEN_DOUBLE_LIST = 6, /* count, bits */
+  NATTEN_BOOL_LIST = 7,   /* count, values */
+  NATTEN_TENSOR_LIST = 8, /* count, pointers */
+  NATTEN_STRING = 9,      /* count of bytes, bytes padded to words */
+  NATTEN_DEVICE = 10,     /* type (0 CPU, 1 CUDA, 14 Meta), index or -1 */
+  NATTEN_DEFAULT = 11     /* no payload: the schema's default */
+};
+
+/* Finds an operator, e.g. "aten::add" with overload "Tensor". Valid for ever. */
+NATTEN_API char* natten_operator_find(const char* name, const char* overload, natten_operator* op);
+
+/* Calls it. `results` has room for `capacity` words; `*written` is how many were
+ * used. More results than fit are an error, and no tensor leaks. */
+NATTEN_API char* natten_call(natten_operator op, const int64_t* arguments, int64_t length, int64_t* results,
+                             int64_t capacity, int64_t* written);
+
+/* ---- Tensors -------------------------------------------------------------*/
+NATTEN_API void natten_tensor_free(natten_tensor tensor);
+
+/* Fixed facts and shape in one call: info = {defined, dtype, device type, device index, bytes per element,
+ * contiguous, requires_grad, dim, sizes..., strides...}; room for `capacity` words. */
+NATTEN_API char* natten_tensor_info(natten_tensor tensor, int64_t* info, int64_t capacity);
+
+/* Copies `bytes` bytes between memory and a tensor of exactly that size, converting layout and device, not dtype. */
+NATTEN_API char* natten_tensor_write(natten_tensor tensor, const void* data, int64_t bytes);
+NATTEN_API char* natten_tensor_read(natten_tensor tensor, void* data, int64_t bytes);
+
+/* The accumulated gradient, a new handle; NULL where there is none. */
+NATTEN_API char* natten_tensor_grad(natten_tensor tensor, natten_tensor* grad);
+/* Replaces the gradient; NULL clears it. */
+NATTEN_API char* natten_tensor_set_grad(natten_tensor tensor, natten_tensor grad);
+
+/* ---- State of libtorch ---------------------------------------------------
+ * Gradient mode belongs to the OS thread; the rest to the process. */
+NATTEN_API int natten_grad_enabled(void);
+NATTEN_API void natten_set_grad_enabled(int enabled);
+NATTEN_API int natten_threads(void);
+NATTEN_API char* natten_set_threads(int threads);
+NATTEN_API char* natten_manual_seed(uint64_t seed);
+NATTEN_API int natten_deterministic(void);
+NATTEN_API char* natten_set_deterministic(int enabled);
+/* State of the CPU generator as a uint8 tensor, and back. */
+NATTEN_API char* natten_generator_state(natten_tensor* state);
+NATTEN_API char* natten_set_generator_state(natten_tensor state);
+
+/* ---- What this build is --------------------------------------------------*/
+NATTEN_API const char* natten_cpu_instruction_set(void); /* of the kernels in use */
+NATTEN_API const char* natten_libtorch_version(void);    /* of the headers it was built with */
+NATTEN_API int natten_has_cuda(void);                    /* CUDA kernels are registered */
+
+#ifdef __cplusplus
+}
+#endif
+#endif
