@@ -1,0 +1,80 @@
+// The CPU backend's entry points: each hands over to the instruction set in use.
+#include "kernels.h"
+
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+
+#include "table.h"
+
+namespace natten::cpu {
+namespace {
+
+struct Candidate {
+  const Table* table;
+  bool runs_here;
+};
+
+const Table* find(const char* name) {
+  // Best first.
+  const Candidate candidates[] = {{kScalarTable, true}};
+  for (const Candidate& candidate : candidates) {
+    if (candidate.table == nullptr || !candidate.runs_here) continue;
+    if (name == nullptr || std::strcmp(name, candidate.table->name) == 0) return candidate.table;
+  }
+  return nullptr;
+}
+
+// NATTEN_CPU_ISA names a set; one that this machine lacks falls back to the best there is.
+const Table* initial() {
+  const char* wanted = std::getenv("NATTEN_CPU_ISA");
+  const Table* table = wanted != nullptr ? find(wanted) : nullptr;
+  return table != nullptr ? table : find(nullptr);
+}
+
+std::atomic<const Table*>& current() {
+  static std::atomic<const Table*> table{initial()};
+  return table;
+}
+
+}  // namespace
+
+bool use_instruction_set(const char* name) {
+  const Table* table = find(name);
+  if (table != nullptr) current() = table;
+  return table != nullptr;
+}
+
+const char* instruction_set() { return current().load()->name; }
+
+void na_forward(const Problem& problem, c10::ScalarType type, const View& q, const View& k, const View& v,
+                const void* rpb, const View& out, const View& lse) {
+  current().load()->forward(problem, type, q, k, v, rpb, out, lse);
+}
+
+void na_backward(const Problem& problem, c10::ScalarType type, const View& q, const View& k, const View& v,
+                 const void* rpb, const View& out, const View& lse, const View& dout, const View& dq, const View& dk,
+                 const View& dv, void* drpb, bool deterministic) {
+  current().load()->backward(problem, type, q, k, v, rpb, out, lse, dout, dq, dk, dv, drpb, deterministic);
+}
+
+void qk_forward(const Problem& problem, c10::ScalarType type, const View& q, const View& k, const void* rpb,
+                const View& logits) {
+  current().load()->qk(problem, type, q, k, rpb, logits);
+}
+
+void qk_backward(const Problem& problem, c10::ScalarType type, const View& q, const View& k, const View& dlogits,
+                 const View& dq, const View& dk, void* drpb, bool deterministic) {
+  current().load()->qk_gradient(problem, type, q, k, dlogits, dq, dk, drpb, deterministic);
+}
+
+void av_forward(const Problem& problem, c10::ScalarType type, const View& attention, const View& v, const View& out) {
+  current().load()->av(problem, type, attention, v, out);
+}
+
+void av_backward(const Problem& problem, c10::ScalarType type, const View& attention, const View& v, const View& dout,
+                 const View& dattention, const View& dv, bool deterministic) {
+  current().load()->av_gradient(problem, type, attention, v, dout, dattention, dv, deterministic);
+}
+
+}  // namespace natten::cpu

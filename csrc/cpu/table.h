@@ -1,0 +1,25 @@
+// The entry points of one instruction set. Each isa_*.cpp compiles the same
+// drivers with its own flags and fills one of these.
+#pragma once
+
+#include "kernels.h"
+
+namespace natten::cpu {
+
+struct Table {
+  const char* name;
+  decltype(&na_forward) forward;
+  decltype(&na_backward) backward;
+  decltype(&qk_forward) qk;
+  decltype(&qk_backward) qk_gradient;
+  decltype(&av_forward) av;
+  decltype(&av_backward) av_gradient;
+};
+
+// Null where the library was built without the set.
+extern const Table* const kScalarTable;
+
+// Chooses the set that later calls use; false when this machine or build lacks it. Null: the best there is.
+bool use_instruction_set(const char* name);
+
+}  // namespace natten::cpu
