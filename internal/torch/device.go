@@ -1,0 +1,54 @@
+package torch
+
+import (
+	"fmt"
+
+	"github.com/sugarme/gotch"
+)
+
+// Device is where a tensor lives. gotch has no name for libtorch's meta
+// device (shapes without data), hence a type of our own.
+type Device struct {
+	kind, index int64 // c10::DeviceType and index, -1 for the current one
+}
+
+// The devices this project knows. CUDA is the current CUDA device.
+var (
+	CPU  = Device{0, -1}
+	CUDA = Device{1, -1}
+	Meta = Device{14, -1}
+)
+
+// CUDAIndex is the CUDA device of that number.
+func CUDAIndex(i int) Device { return Device{1, int64(i)} }
+
+// DeviceOf converts gotch's device.
+func DeviceOf(d gotch.Device) Device {
+	if d.Value < 0 {
+		return CPU
+	}
+	return CUDAIndex(d.Value)
+}
+
+// Gotch converts to gotch's device; the meta device has none and becomes the CPU.
+func (d Device) Gotch() gotch.Device {
+	if d.kind != CUDA.kind {
+		return gotch.CPU
+	}
+	return gotch.CudaBuilder(uint(max(d.index, 0)))
+}
+
+// Is reports whether both are of one kind, whatever their index.
+func (d Device) Is(other Device) bool { return d.kind == other.kind }
+
+// String is libtorch's spelling: "cpu", "cuda:0", "meta".
+func (d Device) String() string {
+	name := map[int64]string{0: "cpu", 1: "cuda", 14: "meta"}[d.kind]
+	if name == "" {
+		name = fmt.Sprintf("device%d", d.kind)
+	}
+	if d.index >= 0 && d.kind != CPU.kind {
+		return fmt.Sprintf("%s:%d", name, d.index)
+	}
+	return name
+}

@@ -1,0 +1,52 @@
+package torch
+
+// #include "../../csrc/natten.h"
+import "C"
+
+import (
+	"runtime"
+	"unsafe"
+
+	"github.com/sugarme/gotch/ts"
+)
+
+// Threads is the number of threads libtorch uses inside an operator.
+func Threads() int { return int(C.natten_threads()) }
+
+// SetThreads sets it for the process; n is at least 1.
+func SetThreads(n int) error { return failure(C.natten_set_threads(C.int(n))) }
+
+// ManualSeed seeds libtorch's generators.
+func ManualSeed(seed uint64) error { return failure(C.natten_manual_seed(C.uint64_t(seed))) }
+
+// GeneratorState is the CPU generator's state as a uint8 tensor.
+func GeneratorState() (*ts.Tensor, error) {
+	var state C.natten_tensor
+	err := failure(C.natten_generator_state(&state))
+	return wrap(unsafe.Pointer(state)), err
+}
+
+// SetGeneratorState restores what GeneratorState gave.
+func SetGeneratorState(state *ts.Tensor) error {
+	err := failure(C.natten_set_generator_state(handle(state)))
+	runtime.KeepAlive(state)
+	return err
+}
+
+// Deterministic reports whether operators must give the same bits run to run.
+func Deterministic() bool { return C.natten_deterministic() != 0 }
+
+// SetDeterministic sets it for the process; operators that cannot comply fail.
+func SetDeterministic(enabled bool) error {
+	return failure(C.natten_set_deterministic(C.int(bit(enabled))))
+}
+
+// LibtorchVersion is the release whose headers libnatten was built with.
+func LibtorchVersion() string { return C.GoString(C.natten_libtorch_version()) }
+
+// CPUInstructionSet names the set that the CPU kernels use: "avx512", "avx2",
+// "neon" or "scalar".
+func CPUInstructionSet() string { return C.GoString(C.natten_cpu_instruction_set()) }
+
+// HasCUDAKernels reports whether CUDA kernels of natten::na are loaded.
+func HasCUDAKernels() bool { return C.natten_has_cuda() != 0 }
