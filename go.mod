@@ -1,8 +1,10 @@
 module github.com/gonatten/gonatten
 
-go 1.24.0
+go 1.25.0
 
 require github.com/sugarme/gotch v0.9.1
+
+require golang.org/x/image v0.44.0
 
 require (
 	github.com/stretchr/testify v1.12.1
