@@ -1,0 +1,142 @@
+package functional
+
+import (
+	"fmt"
+
+	"github.com/gonatten/gonatten/internal/torch"
+	"github.com/sugarme/gotch/ts"
+)
+
+var (
+	opNA = torch.NewOp("natten::na")
+	opQK = torch.NewOp("natten::na_qk")
+	opAV = torch.NewOp("natten::na_av")
+)
+
+// NA1D is fused neighborhood attention over sequences: q, k
+// [batch, length, heads, head_dim], v [batch, length, heads, value_dim]
+// (heads-last), with k and v of the same or fewer heads (a divisor of q's:
+// grouped-query attention). Returns [batch, length, heads, value_dim].
+func NA1D(q, k, v *ts.Tensor, o Options) (*ts.Tensor, error) { return na("NA1D", 1, q, k, v, o) }
+
+// NA2D is NA1D over images: [batch, height, width, heads, head_dim].
+func NA2D(q, k, v *ts.Tensor, o Options) (*ts.Tensor, error) { return na("NA2D", 2, q, k, v, o) }
+
+// NA3D is NA1D over volumes: [batch, depth, height, width, heads, head_dim].
+func NA3D(q, k, v *ts.Tensor, o Options) (*ts.Tensor, error) { return na("NA3D", 3, q, k, v, o) }
+
+// MustNA1D is NA1D that panics with an [*Error].
+func MustNA1D(q, k, v *ts.Tensor, o Options) *ts.Tensor { return must(NA1D(q, k, v, o)) }
+
+// MustNA2D is NA2D that panics with an [*Error].
+func MustNA2D(q, k, v *ts.Tensor, o Options) *ts.Tensor { return must(NA2D(q, k, v, o)) }
+
+// MustNA3D is NA3D that panics with an [*Error].
+func MustNA3D(q, k, v *ts.Tensor, o Options) *ts.Tensor { return must(NA3D(q, k, v, o)) }
+
+// NA1DQK is the first half of the unfused pair: the logits
+// Scale q·k + RPB of every query's keys, [batch, length, heads, slots], slots
+// in row-major order over the axes' windows. A causal slot without key is
+// -inf. Unlike the fused functions it does not scale by default.
+func NA1DQK(q, k *ts.Tensor, o Options) (*ts.Tensor, error) { return qk("NA1DQK", 1, q, k, o) }
+
+// NA2DQK is NA1DQK over images.
+func NA2DQK(q, k *ts.Tensor, o Options) (*ts.Tensor, error) { return qk("NA2DQK", 2, q, k, o) }
+
+// NA3DQK is NA1DQK over volumes.
+func NA3DQK(q, k *ts.Tensor, o Options) (*ts.Tensor, error) { return qk("NA3DQK", 3, q, k, o) }
+
+// MustNA1DQK is NA1DQK that panics with an [*Error].
+func MustNA1DQK(q, k *ts.Tensor, o Options) *ts.Tensor { return must(NA1DQK(q, k, o)) }
+
+// MustNA2DQK is NA2DQK that panics with an [*Error].
+func MustNA2DQK(q, k *ts.Tensor, o Options) *ts.Tensor { return must(NA2DQK(q, k, o)) }
+
+// MustNA3DQK is NA3DQK that panics with an [*Error].
+func MustNA3DQK(q, k *ts.Tensor, o Options) *ts.Tensor { return must(NA3DQK(q, k, o)) }
+
+// NA1DAV is the second half: the sum of each query's values weighted by attn
+// [batch, length, heads, slots], usually the softmax of NA1DQK's logits over
+// the last dimension. RPB and Scale have no meaning here.
+func NA1DAV(attn, v *ts.Tensor, o Options) (*ts.Tensor, error) { return av("NA1DAV", 1, attn, v, o) }
+
+// NA2DAV is NA1DAV over images.
+func NA2DAV(attn, v *ts.Tensor, o Options) (*ts.Tensor, error) { return av("NA2DAV", 2, attn, v, o) }
+
+// NA3DAV is NA1DAV over volumes.
+func NA3DAV(attn, v *ts.Tensor, o Options) (*ts.Tensor, error) { return av("NA3DAV", 3, attn, v, o) }
+
+// MustNA1DAV is NA1DAV that panics with an [*Error].
+func MustNA1DAV(attn, v *ts.Tensor, o Options) *ts.Tensor { return must(NA1DAV(attn, v, o)) }
+
+// MustNA2DAV is NA2DAV that panics with an [*Error].
+func MustNA2DAV(attn, v *ts.Tensor, o Options) *ts.Tensor { return must(NA2DAV(attn, v, o)) }
+
+// MustNA3DAV is NA3DAV that panics with an [*Error].
+func MustNA3DAV(attn, v *ts.Tensor, o Options) *ts.Tensor { return must(NA3DAV(attn, v, o)) }
+
+// The rank is a parameter from here on.
+
+func na(name string, rank int, q, k, v *ts.Tensor, o Options) (*ts.Tensor, error) {
+	return run(name, rank, o, []*ts.Tensor{q, k, v}, func(s *torch.Scope, t []*ts.Tensor, a arguments) *ts.Tensor {
+		var scale any
+		if o.Scale != 0 {
+			scale = o.Scale
+		}
+		return s.Op(opNA, t[0], t[1], t[2], o.RPB, a.kernelSize, a.dilation, a.isCausal, scale, a.stride)
+	})
+}
+
+func qk(name string, rank int, q, k *ts.Tensor, o Options) (*ts.Tensor, error) {
+	return run(name, rank, o, []*ts.Tensor{q, k}, func(s *torch.Scope, t []*ts.Tensor, a arguments) *ts.Tensor {
+		scale := 1.0
+		if o.Scale != 0 {
+			scale = o.Scale
+		}
+		return s.Op(opQK, t[0], t[1], o.RPB, a.kernelSize, a.dilation, a.isCausal, scale, a.stride)
+	})
+}
+
+func av(name string, rank int, attn, v *ts.Tensor, o Options) (*ts.Tensor, error) {
+	return run(name, rank, o, []*ts.Tensor{attn, v}, func(s *torch.Scope, t []*ts.Tensor, a arguments) *ts.Tensor {
+		return s.Op(opAV, t[0], t[1], a.kernelSize, a.dilation, a.isCausal, a.stride)
+	})
+}
+
+// run brings the tensors into the operators' heads-last order by views, calls,
+// and brings the result back.
+func run(name string, rank int, o Options, tensors []*ts.Tensor,
+	call func(*torch.Scope, []*ts.Tensor, arguments) *ts.Tensor) (*ts.Tensor, error) {
+	a, err := o.arguments(rank)
+	if err != nil {
+		return nil, wrap(name, err)
+	}
+	if o.Layout != HeadsLast && o.Layout != HeadsFirst {
+		return nil, wrap(name, fmt.Errorf("Layout is %d, want HeadsLast or HeadsFirst", o.Layout))
+	}
+	s := torch.NewScope()
+	defer s.Close()
+	views := tensors
+	if o.Layout == HeadsFirst {
+		views = make([]*ts.Tensor, len(tensors))
+		for i, t := range tensors {
+			views[i] = headsLast(s, rank, t)
+		}
+	}
+	out := call(s, views, a)
+	if o.Layout == HeadsFirst {
+		out = s.Movedim(out, -2, 1)
+	}
+	out, err = s.Return(out)
+	return out, wrap(name, err)
+}
+
+// headsLast moves dimension 1 to before the last. Tensors of another rank go
+// through as they are, for the operator's own check to name them.
+func headsLast(s *torch.Scope, rank int, t *ts.Tensor) *ts.Tensor {
+	info, err := torch.InfoOf(t)
+	if err != nil || len(info.Shape) != rank+3 {
+		return t
+	}
+	return s.Movedim(t, 1, -2)
+}
