@@ -1,0 +1,66 @@
+package nn_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/sugarme/gotch"
+	gotchnn "github.com/sugarme/gotch/nn"
+	"github.com/sugarme/gotch/ts"
+
+	"github.com/gonatten/gonatten/internal/torch"
+	"github.com/gonatten/gonatten/nn"
+)
+
+func TestLayersAreGotchModules(t *testing.T) {
+	vs := gotchnn.NewVarStore(gotch.CPU)
+	l, err := nn.NewNeighborhoodAttention2D(vs.Root().Sub("attn"), 32, 4, nn.AttentionConfig{KernelSize: 3})
+	require.NoError(t, err)
+	var _ ts.Module = l
+	var _ ts.ModuleT = l
+	names := []string{}
+	for name := range vs.Variables() {
+		names = append(names, name)
+	}
+	require.ElementsMatch(t, []string{"attn.rpb", "attn.qkv.weight", "attn.qkv.bias", "attn.proj.weight", "attn.proj.bias"}, names)
+
+	s := torch.NewScope()
+	defer s.Close()
+	x := s.Randn([]int64{2, 5, 6, 32}, gotch.Float, torch.CPU)
+	y := l.Forward(x)
+	defer y.MustDrop()
+	require.Equal(t, []int64{2, 5, 6, 32}, y.MustSize())
+}
+
+func TestErrorsNameTheLayer(t *testing.T) {
+	vs := gotchnn.NewVarStore(gotch.CPU)
+	_, err := nn.NewNeighborhoodAttention1D(vs.Root().Sub("a"), 30, 4, nn.AttentionConfig{KernelSize: 3})
+	require.EqualError(t, err, "nn: NeighborhoodAttention1D a: dim is 30, want a positive multiple of num_heads 4")
+
+	l, err := nn.NewLinear(vs.Root().Sub("fc"), 4, 8, nn.LinearConfig{})
+	require.NoError(t, err)
+	s := torch.NewScope()
+	defer s.Close()
+	x := s.Randn([]int64{2, 5}, gotch.Float, torch.CPU)
+	_, err = l.Apply(x, false)
+	require.ErrorContains(t, err, "nn: Linear fc: mat1 and mat2 shapes cannot be multiplied")
+	require.PanicsWithError(t, err.Error(), func() { l.Forward(x) })
+}
+
+func TestDropoutOfAttentionWeightsTrains(t *testing.T) {
+	vs := gotchnn.NewVarStore(gotch.CPU)
+	l, err := nn.NewNeighborhoodAttention1D(vs.Root(), 16, 2, nn.AttentionConfig{KernelSize: 5, Dilation: 2, AttnDrop: 0.5})
+	require.NoError(t, err)
+	s := torch.NewScope()
+	defer s.Close()
+	x := s.Randn([]int64{2, 12, 16}, gotch.Float, torch.CPU)
+	a, b := s.Own(l.Apply(x, true)), s.Own(l.Apply(x, true))
+	require.NoError(t, s.Err())
+	va, _ := torch.Slice[float64](a)
+	vb, _ := torch.Slice[float64](b)
+	require.NotEqual(t, va, vb)
+	c, d := s.Own(l.Apply(x, false)), s.Own(l.Apply(x, false))
+	vc, _ := torch.Slice[float64](c)
+	vd, _ := torch.Slice[float64](d)
+	require.Equal(t, vc, vd)
+}
