@@ -14,7 +14,7 @@ c10::TypedOperatorHandle<Signature> find(const char* name) {
 using T = at::Tensor;
 using O = OptionalTensor;
 using Ints = at::IntArrayRef;
-using Bools = c10::List<bool>;
+using Bools = const c10::List<bool>&;
 
 }  // namespace
 
