@@ -1,0 +1,103 @@
+# GoNATTEN, one command per task. `make` alone lists them.
+#
+# GONATTEN_CACHE, LIBTORCH and LIBTORCH_VERSION (docs/install.md) come from the environment or the command line.
+
+WORKERS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
+PREFIX ?= /usr/local
+DESTDIR ?=
+# Arguments for natten in `make train` and `make bench`: make train ARGS="--epochs 2"
+ARGS ?=
+
+export WORKERS CUDA_ARCH
+
+VERSION := $(or $(shell git describe --tags --always --dirty 2>/dev/null),unknown)
+IN_ENV := scripts/env
+
+# What can be moved together finds its library beside itself; the folder of the checkout comes from internal/torch.
+RPATH := -Wl,-rpath,$$ORIGIN/../lib -Wl,-rpath,$$ORIGIN/../build/lib
+GO_LDFLAGS := -X main.version=$(VERSION) -extldflags "$(RPATH)"
+
+# csrc takes its workers from make's own -j where that was given. (Only recipes see LIBTORCH= of the command line.)
+CSRC = $(MAKE) $(if $(filter -j%,$(MAKEFLAGS)),,-j$(WORKERS)) --no-print-directory -C csrc \
+  TORCH=$$($(IN_ENV) --torch) BUILD=$(CURDIR)/build
+
+.PHONY: help setup ready lib build test test-setup test-csrc test-sanitize test-examples train bench lint fmt install clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "Options: WORKERS=$(WORKERS) PREFIX=$(PREFIX) LIBTORCH= LIBTORCH_VERSION= GONATTEN_CACHE= CUDA_ARCH= ARGS="
+
+setup: ## put libtorch into the cache folder (once)
+	@scripts/setup
+
+# Before each build. What was built against another libtorch goes.
+ready:
+	@scripts/setup --quiet
+	@mkdir -p build
+	@$(IN_ENV) > build/env.sh.new
+	@cmp -s build/env.sh.new build/env.sh || { rm -rf build/lib build/bin build/obj; mv build/env.sh.new build/env.sh; }
+	@rm -f build/env.sh.new
+	@$(IN_ENV) --pkg-config "$(VERSION)" > build/natten.pc
+
+lib: ready
+	@$(CSRC) lib
+
+build: lib ## build the library and the natten command (the first time also gotch: minutes)
+	$(IN_ENV) go build -v -p $(WORKERS) -buildvcs=false -ldflags '$(GO_LDFLAGS)' -o bin/natten ./cmd/natten
+
+# Go keeps test results by what the Go code says; after a change of the library they are made anew until they pass.
+test: build test-setup test-csrc ## build, vet and run all tests
+	$(IN_ENV) go vet ./...
+	$(IN_ENV) go test -p $(WORKERS) -timeout 20m \
+	  $$([ build/tested -nt build/lib/libnatten.so ] || echo -count=1) ./...
+	@touch build/tested
+
+test-setup:
+	@scripts/test-setup
+
+test-csrc: lib
+	$(CSRC) test
+
+test-sanitize: ready ## run the library's tests under the address and undefined-behaviour sanitizers
+	$(CSRC) test-sanitize
+
+# Each is a Go module of its own, built as a user would: with the exports that natten prints.
+test-examples: build ## build and run the modules under examples/
+	@set -e; for module in examples/*/go.mod; do \
+	  echo "$${module%/go.mod}"; \
+	  settings=$$(bin/natten env); \
+	  (eval "$$settings"; cd "$${module%/go.mod}" && go vet ./... && go run .); \
+	done
+
+train: build ## train the small NAT on Fashion-MNIST, from nothing to a model and its curve
+	bin/natten train $(ARGS)
+
+bench: build ## time the operators against their peers in libtorch
+	bin/natten bench $(ARGS)
+
+# Against NATTEN and FlexAttention in Python, where the script for it is.
+ifneq ($(wildcard scripts/bench-peers),)
+.PHONY: bench-peers
+bench-peers: build
+	scripts/bench-peers $(ARGS)
+endif
+
+lint: ready ## check formatting, go vet, staticcheck, shellcheck
+	@scripts/lint
+
+fmt: ## format the Go and C++ sources
+	@scripts/lint --fix
+
+# Does not build as another user: what stands in build/ is what is installed.
+install: ## install command, libraries, header and pkg-config file under PREFIX
+	@[ -x bin/natten ] && [ -f build/natten.pc ] || $(MAKE) build
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/lib/pkgconfig \
+	  $(DESTDIR)$(PREFIX)/share/gonatten
+	install -m 755 bin/natten $(DESTDIR)$(PREFIX)/bin
+	install -m 755 build/lib/libnatten*.so $(DESTDIR)$(PREFIX)/lib
+	install -m 644 csrc/natten.h $(DESTDIR)$(PREFIX)/include
+	sed 's|@PREFIX@|$(PREFIX)|' build/natten.pc > $(DESTDIR)$(PREFIX)/lib/pkgconfig/natten.pc
+	sed 's|$(CURDIR)/build/lib|$(PREFIX)/lib|' build/env.sh > $(DESTDIR)$(PREFIX)/share/gonatten/env.sh
+
+clean: ## remove what was built (the cache folder stays)
+	rm -rf build bin
