@@ -71,9 +71,13 @@ NATTEN_API char* natten_tensor_grad(natten_tensor tensor, natten_tensor* grad);
 NATTEN_API char* natten_tensor_set_grad(natten_tensor tensor, natten_tensor grad);
 
 /* ---- State of libtorch ---------------------------------------------------
- * Gradient mode belongs to the OS thread; the rest to the process. */
+ * Gradient mode and autocast belong to the OS thread; the rest to the process. */
 NATTEN_API int natten_grad_enabled(void);
 NATTEN_API void natten_set_grad_enabled(int enabled);
+/* Autocast of the calling OS thread for a device type (0 CPU, 1 CUDA): matrix products, convolutions and attention run
+ * in dtype (ScalarType 5 float16, 15 bfloat16). Leaving a region clears the cache of cast weights. */
+NATTEN_API char* natten_autocast_enter(int device, int dtype);
+NATTEN_API char* natten_autocast_leave(int device);
 NATTEN_API int natten_threads(void);
 NATTEN_API char* natten_set_threads(int threads);
 NATTEN_API char* natten_manual_seed(uint64_t seed);

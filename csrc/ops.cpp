@@ -18,6 +18,12 @@ using Bools = const c10::List<bool>&;
 
 }  // namespace
 
+T na(const T& q, const T& k, const T& v, const O& rpb, const Geometry& g, c10::optional<double> scale) {
+  static const auto op = find<T(const T&, const T&, const T&, const O&, Ints, Ints, Bools, c10::optional<double>, Ints)>(
+      "natten::na");
+  return op.call(q, k, v, rpb, g.kernel_size, g.dilation, g.is_causal, scale, g.stride);
+}
+
 std::tuple<T, T> na_forward(const T& q, const T& k, const T& v, const O& rpb, const Geometry& g,
                             c10::optional<double> scale) {
   static const auto op = find<std::tuple<T, T>(const T&, const T&, const T&, const O&, Ints, Ints, Bools,

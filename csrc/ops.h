@@ -1,5 +1,5 @@
-// The operators below autograd, by name in the dispatcher. Backends implement
-// them; autograd.cpp calls them through these functions.
+// The operators as C++ functions that go through the dispatcher: what autograd,
+// autocast and the other functionalities call.
 #pragma once
 
 #include <tuple>
@@ -8,6 +8,8 @@
 
 namespace natten::ops {
 
+at::Tensor na(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const OptionalTensor& rpb,
+              const Geometry& geometry, c10::optional<double> scale);
 std::tuple<at::Tensor, at::Tensor> na_forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                               const OptionalTensor& rpb, const Geometry& geometry,
                                               c10::optional<double> scale);
