@@ -30,9 +30,17 @@ func main() {
 	}
 	x := ts.MustRandn([]int64{8, 14, 14, 32}, gotch.Float, gotch.CPU)
 	labels := ts.MustOfSlice([]int64{0, 1, 2, 3, 4, 5, 6, 7})
+	// A tensor stays referenced until the operation that reads it is over, and is
+	// dropped then: gotch frees what it finds unreferenced, even in mid-call.
 	loss := func() *ts.Tensor {
-		pooled := attn.Forward(x).MustMeanDim([]int64{1, 2}, false, gotch.Float, true)
-		return head.Forward(pooled).CrossEntropyForLogits(labels)
+		tokens := attn.Forward(x)
+		pooled := tokens.MustMeanDim([]int64{1, 2}, false, gotch.Float, false)
+		logits := head.Forward(pooled)
+		loss := logits.CrossEntropyForLogits(labels)
+		for _, t := range []*ts.Tensor{tokens, pooled, logits} {
+			t.MustDrop()
+		}
+		return loss
 	}
 	before := loss()
 	if err := optimizer.BackwardStep(before); err != nil {
