@@ -8,6 +8,9 @@
 
 #include "general_fused.h"
 #include "general_unfused.h"
+#ifdef NATTEN_TILED
+#include "fused_forward.h"
+#endif
 #include "table.h"
 
 #define NATTEN_STRING_OF(name) #name
@@ -31,9 +34,35 @@ void with_type(c10::ScalarType type, const Run& run) {
   }
 }
 
+#ifdef NATTEN_TILED
+// The bias table grows with the square of the slow axes' kernels; past this the general drivers take over.
+constexpr double kMostBiasBytes = 64e6;
+
+template <class T>
+constexpr bool kTiled = !std::is_same_v<T, double>;
+
+template <class S>
+RowPlan plan_of(const Problem& p) {
+  return RowPlan(p.axis[2], lines_per_row(p, S::kLanes, at::get_num_threads()), S::kLanes, S::kOffsets);
+}
+#endif
+
 void forward(const Problem& p, c10::ScalarType type, const View& q, const View& k, const View& v, const void* rpb,
              const View& out, const View& lse) {
-  with_type(type, [&](auto zero) { general_forward<decltype(zero)>(p, q, k, v, rpb, out, lse); });
+  with_type(type, [&](auto zero) {
+    using T = decltype(zero);
+#ifdef NATTEN_TILED
+    if constexpr (kTiled<T>) {
+      if (p.batch * p.heads * p.tokens() == 0) return;
+      using S = Simd<acc_t<T>>;
+      const RowPlan plan = plan_of<S>(p);
+      if (BiasTable<acc_t<T>>::bytes(p, plan, rpb != nullptr, S::kLanes) < kMostBiasBytes) {
+        return tiled_forward<S, T>(p, plan, BiasTable<acc_t<T>>(p, plan, rpb, S::kLanes), q, k, v, out, lse);
+      }
+    }
+#endif
+    general_forward<T>(p, q, k, v, rpb, out, lse);
+  });
 }
 
 void backward(const Problem& p, c10::ScalarType type, const View& q, const View& k, const View& v, const void* rpb,

@@ -16,8 +16,13 @@ struct Candidate {
 };
 
 const Table* find(const char* name) {
-  // Best first.
-  const Candidate candidates[] = {{kScalarTable, true}};
+  const Candidate candidates[] = {
+#if defined(__x86_64__)
+      {kAvx512Table, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")},
+#endif
+      {kScalarTable, true},
+  };  // best first
   for (const Candidate& candidate : candidates) {
     if (candidate.table == nullptr || !candidate.runs_here) continue;
     if (name == nullptr || std::strcmp(name, candidate.table->name) == 0) return candidate.table;

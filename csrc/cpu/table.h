@@ -16,8 +16,10 @@ struct Table {
   decltype(&av_backward) av_gradient;
 };
 
-// Null where the library was built without the set.
 extern const Table* const kScalarTable;
+#if defined(__x86_64__)
+extern const Table* const kAvx512Table;
+#endif
 
 // Chooses the set that later calls use; false when this machine or build lacks it. Null: the best there is.
 bool use_instruction_set(const char* name);

@@ -1,0 +1,84 @@
+// From tensors to the packed rows that the inner loops read: transposed
+// ([channel][position], for products along lanes) and natural
+// ([position][channel], for sums along lanes). Low precision widens here.
+#pragma once
+
+#include <cstdlib>
+#include <memory>
+#include <new>
+
+#include "tiles.h"
+
+namespace natten::cpu {
+namespace NATTEN_ISA {
+
+// Scratch memory on cache lines, zero at first.
+template <class E>
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(int64_t count) { reset(count); }
+  void reset(int64_t count) {
+    const size_t bytes = (static_cast<size_t>(count) * sizeof(E) + 127) / 64 * 64;
+    data_.reset(static_cast<E*>(std::aligned_alloc(64, bytes)));
+    if (data_ == nullptr) throw std::bad_alloc();
+    std::memset(static_cast<void*>(data_.get()), 0, bytes);
+  }
+  E* data() const { return data_.get(); }
+  E& operator[](int64_t i) const { return data_.get()[i]; }
+
+ private:
+  struct Free {
+    void operator()(E* p) const { std::free(p); }
+  };
+  std::unique_ptr<E, Free> data_;
+};
+
+inline int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+// The stride of a packed matrix: whole cache lines, and an odd number of them, since powers of two share cache sets.
+template <class E>
+int64_t odd_lines(int64_t n) {
+  const int64_t line = 64 / sizeof(E);
+  return (round_up(n, line) / line | 1) * line;
+}
+
+// dst[d * stride + i] = factor * (row + offset[i])[d] for i < n <= lanes, d < dim; lanes beyond n become zero.
+template <class S, class T, class E>
+inline void pack_transposed(const T* row, const int64_t* offset, int n, int64_t dim, E factor, E* dst,
+                            int64_t stride) {
+  using V = typename S::Vector;
+  constexpr int W = S::kLanes;
+  const V scale = S::set(factor);
+  for (int64_t d = 0; d < dim; d += W) {
+    const int width = static_cast<int>(std::min<int64_t>(W, dim - d));
+    V tile[W];
+    if (n == W) {
+      for (int i = 0; i < W; ++i) tile[i] = S::load_as(row + offset[i] + d, width);
+    } else {
+      for (int i = 0; i < W; ++i) tile[i] = i < n ? S::load_as(row + offset[i] + d, width) : S::zero();
+    }
+    S::transpose(tile);
+    E* to = dst + d * stride;
+    if (width == W) {
+      for (int j = 0; j < W; ++j) S::store(to + j * stride, S::mul(tile[j], scale));
+    } else {
+      for (int j = 0; j < width; ++j) S::store(to + j * stride, S::mul(tile[j], scale));
+    }
+  }
+}
+
+// dst[i * stride + d] = (row + offset[i])[d], zero from dim to the next whole vector.
+template <class S, class T, class E>
+inline void pack_natural(const T* row, const int64_t* offset, int64_t n, int64_t dim, E* dst, int64_t stride) {
+  constexpr int W = S::kLanes;
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t d = 0; d < dim; d += W) {
+      const int width = static_cast<int>(std::min<int64_t>(W, dim - d));
+      S::store(dst + i * stride + d, S::load_as(row + offset[i] + d, width));
+    }
+  }
+}
+
+}  // namespace NATTEN_ISA
+}  // namespace natten::cpu

@@ -1,0 +1,185 @@
+// The two inner loops: products of query tiles with packed keys (lanes are
+// queries), and sums of value rows weighted by scores (lanes are channels).
+#pragma once
+
+#include "pack.h"
+
+namespace natten::cpu {
+namespace NATTEN_ISA {
+
+constexpr int kRows = 4;  // query rows of one block
+
+// scores[i][t] = bias + q_i . k_(start + t) for rows i and offsets t of one tile and one key row.
+template <class E>
+struct ScoreJob {
+  const E* q;          // [dim][kRows][lanes], at the first row
+  const E* k;          // [dim][k_stride], at the tile's first key of offset 0
+  int64_t k_stride;
+  int64_t dim;
+  const int32_t* index;  // the tile's picks; null when it is shifted
+  // Where accumulators start: one vector per offset (bias_step = lanes) or one number (bias_step = 1), row i
+  // bias_row entries before row 0; null: zero.
+  const E* bias;
+  int64_t bias_step;
+  int64_t bias_row;
+  E* scores;           // [rows][row_stride] of [offset][lanes]
+  int64_t row_stride;
+};
+
+template <class S, class E, int R, int T, bool kShifted>
+void score_block(const ScoreJob<E>& job, int64_t t0) {
+  using V = typename S::Vector;
+  constexpr int W = S::kLanes;
+  V sum[R][T];
+  if (job.bias == nullptr) {
+    for (int i = 0; i < R; ++i) {
+      for (int t = 0; t < T; ++t) sum[i][t] = S::zero();
+    }
+  } else if (job.bias_step == 1) {
+    for (int i = 0; i < R; ++i) {
+      for (int t = 0; t < T; ++t) sum[i][t] = S::set(job.bias[t0 + t - i * job.bias_row]);
+    }
+  } else {
+    for (int i = 0; i < R; ++i) {
+      for (int t = 0; t < T; ++t) sum[i][t] = S::load(job.bias + (t0 + t) * W - i * job.bias_row);
+    }
+  }
+  const E* q = job.q;
+  const E* k = job.k + t0;
+  typename S::Index index[T];
+  if constexpr (!kShifted) {
+    index[0] = S::load_index(job.index);
+    for (int t = 1; t < T; ++t) index[t] = S::add(index[0], t);
+  }
+  for (int64_t d = 0; d < job.dim; ++d, q += kRows * W, k += job.k_stride) {
+    V query[R];
+    for (int i = 0; i < R; ++i) {
+      query[i] = S::load(q + i * W);
+      S::pin(query[i]);
+    }
+    V low, high;
+    if constexpr (!kShifted) low = S::load(k), high = S::load(k + W);
+    for (int t = 0; t < T; ++t) {
+      V key;
+      if constexpr (kShifted) {
+        key = S::load(k + t);
+        S::pin(key);
+      } else {
+        key = S::pick(low, index[t], high);
+      }
+      for (int i = 0; i < R; ++i) sum[i][t] = S::fma(query[i], key, sum[i][t]);
+    }
+  }
+  for (int i = 0; i < R; ++i) {
+    for (int t = 0; t < T; ++t) S::store(job.scores + i * job.row_stride + (t0 + t) * W, sum[i][t]);
+  }
+}
+
+template <class S, class E, int R, int T>
+void score_offsets(const ScoreJob<E>& job, int64_t t0) {
+  if (job.index == nullptr) {
+    score_block<S, E, R, T, true>(job, t0);
+  } else {
+    score_block<S, E, R, T, false>(job, t0);
+  }
+}
+
+// Offsets 0 .. n - 1 of `rows` rows.
+template <class S, class E, int R>
+void score_rows(const ScoreJob<E>& job, int64_t n) {
+  constexpr int T = S::kOffsets;
+  const int64_t blocks = (n + T - 1) / T;
+  int64_t t = 0;
+  for (int64_t b = 0; b < blocks; ++b) {
+    const int64_t size = n * (b + 1) / blocks - t;
+    static_assert(T <= 4);
+    if (size == 4) score_offsets<S, E, R, 4>(job, t);
+    if (size == 3) score_offsets<S, E, R, 3>(job, t);
+    if (size == 2) score_offsets<S, E, R, 2>(job, t);
+    if (size == 1) score_offsets<S, E, R, 1>(job, t);
+    t += size;
+  }
+}
+
+template <class S, class E>
+void score(const ScoreJob<E>& job, int rows, int64_t n) {
+  if (rows == 4) return score_rows<S, E, 4>(job, n);
+  if (rows == 3) return score_rows<S, E, 3>(job, n);
+  if (rows == 2) return score_rows<S, E, 2>(job, n);
+  score_rows<S, E, 1>(job, n);
+}
+
+// One key row's share in the sums: rows low .. high - 1 of the block weigh its values.
+template <class E>
+struct SumStep {
+  const E* values;  // the key row, [position][stride]
+  int64_t scores;   // offset of its first vector in each row's scores
+  int64_t count;    // window offsets
+  int low, high;
+};
+
+// Adds to sum[c][i] the values under query column c's window, for rows Low .. High - 1.
+template <class S, class E, int C, int R, int N, int Low, int High>
+inline __attribute__((always_inline)) void sum_step(typename S::Vector (&sum)[C][R][N], const E* const (&values)[C],
+                                                    int64_t stride, const E* scores, int64_t row_stride,
+                                                    int64_t count) {
+  using V = typename S::Vector;
+  constexpr int W = S::kLanes;
+  for (int64_t t = 0; t < count; ++t) {
+    for (int c = 0; c < C; ++c) {
+      V value[N];
+      for (int n = 0; n < N; ++n) {
+        value[n] = S::load(values[c] + t * stride + n * W);
+        S::pin(value[n]);
+      }
+      for (int i = Low; i < High; ++i) {
+        V weight = S::set(scores[i * row_stride + t * W + c]);
+        S::pin(weight);
+        for (int n = 0; n < N; ++n) sum[c][i][n] = S::fma(weight, value[n], sum[c][i][n]);
+      }
+    }
+  }
+}
+
+template <class E>
+struct SumJob {
+  const SumStep<E>* steps;
+  int64_t step_count;
+  int64_t value_stride;
+  const int64_t* start;  // of each query column: its window's first packed position
+  const E* scores;       // [rows][row_stride], at the first query column's lane
+  int64_t row_stride;
+};
+
+// Runs the steps over the accumulators, which stay in registers throughout.
+template <class S, class E, int C, int R, int N>
+inline __attribute__((always_inline)) void sum_steps(typename S::Vector (&sum)[C][R][N], const SumJob<E>& job,
+                                                     int64_t channel) {
+  for (int64_t s = 0; s < job.step_count; ++s) {
+    const SumStep<E>& step = job.steps[s];
+    const E* values[C];
+    for (int c = 0; c < C; ++c) values[c] = step.values + job.start[c] * job.value_stride + channel;
+    const E* const scores = job.scores + step.scores;
+#define NATTEN_SUM(low, high)                                                                              \
+  case (low) * 8 + (high):                                                                                 \
+    if constexpr ((high) <= R)                                                                             \
+      sum_step<S, E, C, R, N, low, high>(sum, values, job.value_stride, scores, job.row_stride, step.count); \
+    break;
+    switch (step.low * 8 + step.high) {
+      NATTEN_SUM(0, 4)
+      NATTEN_SUM(0, 3)
+      NATTEN_SUM(0, 2)
+      NATTEN_SUM(0, 1)
+      NATTEN_SUM(1, 4)
+      NATTEN_SUM(1, 3)
+      NATTEN_SUM(1, 2)
+      NATTEN_SUM(2, 4)
+      NATTEN_SUM(2, 3)
+      NATTEN_SUM(3, 4)
+    }
+#undef NATTEN_SUM
+  }
+}
+
+}  // namespace NATTEN_ISA
+}  // namespace natten::cpu

@@ -1,0 +1,134 @@
+// AVX-512 primitives: sixteen floats. F, BW, VL and DQ are assumed.
+#pragma once
+
+#include <c10/util/BFloat16.h>
+#include <c10/util/Half.h>
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace natten::cpu {
+namespace NATTEN_ISA {
+
+template <class E>
+struct Simd;
+
+template <>
+struct Simd<float> {
+  using Vector = __m512;
+  using Index = __m512i;
+  static constexpr int kLanes = 16;
+  // Registers for the accumulators of one block of products.
+  static constexpr int kOffsets = 4;       // window offsets at a time in q k^T
+  static constexpr int kAccumulators = 16;  // vectors at a time in p v
+  static constexpr int kSumVectors = 4;     // of them along the channels, at most
+
+  static Vector zero() { return _mm512_setzero_ps(); }
+  static Vector set(float x) { return _mm512_set1_ps(x); }
+  static Vector load(const float* p) { return _mm512_loadu_ps(p); }
+  static void store(float* p, Vector x) { _mm512_storeu_ps(p, x); }
+  static Index load_index(const int32_t* p) { return _mm512_loadu_si512(p); }
+  static Index add(Index a, int32_t b) { return _mm512_add_epi32(a, _mm512_set1_epi32(b)); }
+  static Vector add(Vector a, Vector b) { return _mm512_add_ps(a, b); }
+  static Vector sub(Vector a, Vector b) { return _mm512_sub_ps(a, b); }
+  static Vector mul(Vector a, Vector b) { return _mm512_mul_ps(a, b); }
+  static Vector div(Vector a, Vector b) { return _mm512_div_ps(a, b); }
+  static Vector fma(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
+  // The second when either is NaN.
+  static Vector max(Vector a, Vector b) { return _mm512_max_ps(a, b); }
+  // Lane l: the entry index[l] (0 .. 2 kLanes - 1) of low followed by high.
+  static Vector pick(Vector low, Index index, Vector high) { return _mm512_permutex2var_ps(low, index, high); }
+  // Keeps the compiler from folding a load into each of its uses.
+  static void pin(Vector& x) { asm("" : "+v"(x)); }
+
+  // 2^x for x <= about 100; 0 below -150; NaN stays. Relative error 9e-8 and rounding.
+  static Vector exp2(Vector x) {
+    x = _mm512_max_ps(_mm512_set1_ps(-150.0f), x);
+    const Vector whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const Vector f = _mm512_sub_ps(x, whole);
+    Vector y = _mm512_set1_ps(1.32647271e-3f);
+    y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(9.67151265e-3f));
+    y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(5.55073374e-2f));
+    y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(2.40222421e-1f));
+    y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(6.93146978e-1f));
+    y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(1.00000000f));
+    return _mm512_scalef_ps(y, whole);
+  }
+
+  // log2(x) of a positive x; 0, infinity and NaN give what std::log2 does.
+  static Vector log2(Vector x) {
+    const Vector one = _mm512_set1_ps(1.0f);
+    const Vector m = _mm512_getmant_ps(x, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_src);
+    const Vector e = _mm512_getexp_ps(x);
+    const Vector exponent = _mm512_mask_add_ps(e, _mm512_cmp_ps_mask(m, one, _CMP_LT_OQ), e, one);
+    const Vector t = _mm512_div_ps(_mm512_sub_ps(m, one), _mm512_add_ps(m, one)), t2 = _mm512_mul_ps(t, t);
+    Vector y = _mm512_set1_ps(3.20598897e-1f);  // 2 / (9 ln 2), then 7, 5, 3, 1
+    y = _mm512_fmadd_ps(y, t2, _mm512_set1_ps(4.12198583e-1f));
+    y = _mm512_fmadd_ps(y, t2, _mm512_set1_ps(5.77078016e-1f));
+    y = _mm512_fmadd_ps(y, t2, _mm512_set1_ps(9.61796694e-1f));
+    y = _mm512_fmadd_ps(y, t2, _mm512_set1_ps(2.88539008f));
+    return _mm512_fmadd_ps(y, t, exponent);
+  }
+
+  // The first n (1 .. kLanes) elements as floats, the rest zero.
+  static Vector load_as(const float* p, int n) { return _mm512_maskz_loadu_ps(first(n), p); }
+  static Vector load_as(const c10::BFloat16* p, int n) {
+    const __m512i wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first(n), p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+  }
+  static Vector load_as(const c10::Half* p, int n) {
+    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first(n), p));
+  }
+  static void store_as(float* p, Vector x, int n) { _mm512_mask_storeu_ps(p, first(n), x); }
+  static void store_as(c10::BFloat16* p, Vector x, int n) {
+    // Round to nearest even; NaN keeps its top bits and is made quiet.
+    const __m512i bits = _mm512_castps_si512(x);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+    rounded = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x400000));
+    _mm256_mask_storeu_epi16(p, first(n), _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16)));
+  }
+  static void store_as(c10::Half* p, Vector x, int n) {
+    _mm256_mask_storeu_epi16(p, first(n), _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  }
+
+  // Rows become columns.
+  static void transpose(Vector (&r)[16]) {
+    Vector a[16], b[16];
+    for (int i = 0; i < 16; i += 2) {
+      a[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+      a[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4) {
+      b[i] = pair_low(a[i], a[i + 2]);
+      b[i + 1] = pair_high(a[i], a[i + 2]);
+      b[i + 2] = pair_low(a[i + 1], a[i + 3]);
+      b[i + 3] = pair_high(a[i + 1], a[i + 3]);
+    }
+    for (int i = 0; i < 4; ++i) {
+      a[i] = _mm512_shuffle_f32x4(b[i], b[i + 4], 0x88);
+      a[i + 4] = _mm512_shuffle_f32x4(b[i], b[i + 4], 0xdd);
+      a[i + 8] = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0x88);
+      a[i + 12] = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0xdd);
+    }
+    for (int i = 0; i < 4; ++i) {
+      r[i] = _mm512_shuffle_f32x4(a[i], a[i + 8], 0x88);
+      r[i + 4] = _mm512_shuffle_f32x4(a[i + 4], a[i + 12], 0x88);
+      r[i + 8] = _mm512_shuffle_f32x4(a[i], a[i + 8], 0xdd);
+      r[i + 12] = _mm512_shuffle_f32x4(a[i + 4], a[i + 12], 0xdd);
+    }
+  }
+
+ private:
+  static __mmask16 first(int n) { return static_cast<__mmask16>((1u << n) - 1); }
+  static Vector pair_low(Vector a, Vector b) {
+    return _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+  }
+  static Vector pair_high(Vector a, Vector b) {
+    return _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+  }
+};
+
+}  // namespace NATTEN_ISA
+}  // namespace natten::cpu

@@ -1,0 +1,223 @@
+// How the fast axis is laid out on vector lanes, worked out once per call.
+//
+// A packed row is a run of independent lines: the dilation groups of the fast
+// axis (tokens de-interleaved, so that a window is a run of neighbours), of one
+// or several (batch, head) pairs when a single one fills the lanes badly. It is
+// cut into tiles of kLanes queries. Lane l of a tile sees the packed keys
+// start[l] .. start[l] + kernel - 1: inside a line one shifted load per window
+// offset, at edges and seams a pick out of two vectors. Nothing is masked but
+// what a causal window lacks; that rides on the bias table as -infinity.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <numeric>
+#include <vector>
+
+#include "../problem.h"
+
+namespace natten::cpu {
+namespace NATTEN_ISA {
+
+struct Position {
+  int64_t line;   // which (batch, head) of the row's
+  int64_t token;  // on the fast axis
+  int64_t start;  // packed position of its window's first key
+  int64_t count;  // keys of its window
+  int64_t bias;   // rpb entry of its first key
+};
+
+struct Tile {
+  int64_t first = 0;  // packed position of lane 0
+  int lanes = 0;
+  bool shifted = false;  // start[l] = base + l for all lanes: plain loads
+  int64_t base = 0;      // the least start
+  int span = 0;          // the greatest index
+  bool uniform = false;  // one head and one bias entry for all lanes, nothing missing: no table needed
+  int pattern = -1;      // else: the bias table
+  std::vector<int32_t> index;  // start[l] - base
+};
+
+// The packed row of `lines` (batch, head) pairs, in tiles of `width` lanes.
+struct RowPlan {
+  int64_t lines = 1;
+  std::vector<Position> positions;
+  std::vector<Tile> tiles;
+  std::vector<int> patterns;  // of each pattern, the first tile that has it
+
+  RowPlan() = default;
+  RowPlan(const Axis& axis, int64_t lines_, int width, int offsets) : lines(lines_) {
+    for (int64_t line = 0; line < lines; ++line) {
+      for (int64_t residue = 0; residue < axis.dilation; ++residue) {
+        const int64_t group = group_size(axis, residue), origin = positions.size();
+        for (int64_t place = 0; place < group; ++place) {
+          const Window window = group_window(axis, group, place);
+          positions.push_back(
+              {line, residue + place * axis.dilation, origin + window.first, window.count, window.bias});
+        }
+      }
+    }
+    for (int64_t first = 0; first < length();) {
+      tiles.push_back(cut(first, width, offsets));
+      first += tiles.back().lanes;
+    }
+    for (size_t i = 0; i < tiles.size(); ++i) {
+      Tile& tile = tiles[i];
+      const Position& lead = positions[tile.first];
+      tile.uniform = true;
+      for (int l = 0; l < tile.lanes; ++l) {
+        const Position& position = positions[tile.first + l];
+        tile.uniform &= position.line == lead.line && position.bias == lead.bias && position.count == axis.kernel;
+      }
+      if (tile.uniform) continue;
+      for (size_t j = 0; j < patterns.size() && tile.pattern < 0; ++j) {
+        if (alike(tile, tiles[patterns[j]])) tile.pattern = static_cast<int>(j);
+      }
+      if (tile.pattern < 0) {
+        tile.pattern = static_cast<int>(patterns.size());
+        patterns.push_back(static_cast<int>(i));
+      }
+    }
+  }
+
+  int64_t length() const { return static_cast<int64_t>(positions.size()); }
+
+ private:
+  // The longest tile from `first` whose picks reach no further than two vectors.
+  Tile cut(int64_t first, int width, int offsets) const {
+    Tile tile;
+    tile.first = first;
+    int64_t least = positions[first].start, greatest = least;
+    while (tile.lanes < width && first + tile.lanes < length()) {
+      const int64_t start = positions[first + tile.lanes].start;
+      const int64_t low = std::min(least, start), high = std::max(greatest, start);
+      if (high - low + offsets > 2 * width) break;
+      least = low, greatest = high;
+      ++tile.lanes;
+    }
+    tile.base = least;
+    tile.span = static_cast<int>(greatest - least);
+    tile.index.assign(width, 0);
+    tile.shifted = true;
+    for (int l = 0; l < tile.lanes; ++l) {
+      tile.index[l] = static_cast<int32_t>(positions[first + l].start - least);
+      tile.shifted &= tile.index[l] == l;
+    }
+    return tile;
+  }
+
+  bool alike(const Tile& a, const Tile& b) const {
+    if (a.lanes != b.lanes) return false;
+    for (int l = 0; l < a.lanes; ++l) {
+      const Position &x = positions[a.first + l], &y = positions[b.first + l];
+      if (x.bias != y.bias || x.count != y.count || x.line != y.line) return false;
+    }
+    return true;
+  }
+};
+
+// What one row of queries sees on the two slow axes.
+struct RowWindow {
+  int64_t first = 0, count = 0;
+};
+
+inline RowWindow row_window(const Axis& axis, int64_t group, int64_t place) {
+  const Window window = group_window(axis, group, place);
+  return {window.first, window.count};
+}
+
+// The bias as the lanes want it: for each head group, pattern, row of the bias
+// table and window offset one vector; times log2(e), -infinity where a lane has no key.
+template <class E>
+struct BiasTable {
+  std::vector<E> scaled;  // rpb * log2(e), for uniform tiles
+  std::vector<E> lanes;
+  int64_t row_entries = 1, rows = 1, kernel = 1, width = 1, patterns = 0, entries = 1;
+  bool has_bias = false;
+
+  BiasTable(const Problem& p, const RowPlan& plan, const void* rpb_, int64_t width_)
+      : row_entries(2 * p.axis[2].kernel - 1),
+        rows((2 * p.axis[0].kernel - 1) * (2 * p.axis[1].kernel - 1)),
+        kernel(p.axis[2].kernel),
+        width(width_),
+        patterns(static_cast<int64_t>(plan.patterns.size())),
+        entries(p.bias_entries()),
+        has_bias(rpb_ != nullptr) {
+    const E* const rpb = static_cast<const E*>(rpb_);
+    const E log2e = static_cast<E>(1.4426950408889634);
+    if (has_bias) {
+      scaled.resize(p.heads * entries);
+      for (size_t i = 0; i < scaled.size(); ++i) scaled[i] = rpb[i] * log2e;
+    }
+    masked = p.axis[2].causal;
+    if (!has_bias && !masked) return;
+    if (!has_bias) rows = 1;
+    // Row groups start at every plan.lines-th (batch, head), so this many of them differ in their heads.
+    groups = has_bias ? std::max<int64_t>(1, p.heads / plan.lines) : 1;
+    lanes.assign(groups * patterns * rows * kernel * width, E(0));
+    E* at = lanes.data();
+    for (int64_t group = 0; group < groups; ++group) {
+      for (int64_t pattern = 0; pattern < patterns; ++pattern) {
+        const Tile& tile = plan.tiles[plan.patterns[pattern]];
+        for (int64_t row = 0; row < rows; ++row) {
+          for (int64_t t = 0; t < kernel; ++t, at += width) {
+            for (int l = 0; l < tile.lanes; ++l) {
+              const Position& position = plan.positions[tile.first + l];
+              const int64_t head = (group * plan.lines + position.line) % p.heads;
+              if (t >= position.count) {
+                at[l] = -std::numeric_limits<E>::infinity();
+              } else if (has_bias) {
+                at[l] = scaled[head * entries + row * row_entries + position.bias + t];
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+
+  // The vectors of one tile and row group, kernel * width per bias row; null for a uniform tile.
+  const E* of_pattern(int64_t row_group, int pattern) const {
+    if (pattern < 0 || lanes.empty()) return nullptr;
+    return lanes.data() + (row_group % groups * patterns + pattern) * rows * kernel * width;
+  }
+  // The entries of one uniform tile, row_entries per bias row; null without a bias.
+  const E* of_uniform(int64_t head, int64_t bias) const {
+    return has_bias ? scaled.data() + head * entries + bias : nullptr;
+  }
+  // From one bias row to the next.
+  int64_t pattern_stride() const { return has_bias ? kernel * width : 0; }
+
+  static double bytes(const Problem& p, const RowPlan& plan, bool has_bias, int64_t width) {
+    const double rows = has_bias ? (2.0 * p.axis[0].kernel - 1) * (2.0 * p.axis[1].kernel - 1) : 1;
+    const double groups = has_bias ? std::max<double>(1, p.heads / plan.lines) : 1;
+    return groups * plan.patterns.size() * rows * p.axis[2].kernel * width * sizeof(E);
+  }
+
+ private:
+  bool masked = false;
+  int64_t groups = 1;
+};
+
+// How many (batch, head) pairs share a packed row: the fewest that fill the lanes best.
+// Pairs of one row are neighbours in batch * heads, so the number divides heads or is a multiple of it.
+inline int64_t lines_per_row(const Problem& p, int width, int64_t threads) {
+  const int64_t pairs = p.batch * p.heads, length = p.axis[2].length;
+  int64_t best = 1;
+  double best_fill = 0;
+  for (int64_t lines = 1; lines <= std::min<int64_t>(pairs, 16); ++lines) {
+    if (pairs % lines != 0 || (p.heads % lines != 0 && lines % p.heads != 0)) continue;
+    if (lines > 1 && lines * length > 8 * width) break;
+    if (lines > 1 && (pairs / lines) * p.axis[0].dilation * p.axis[1].dilation < threads) break;
+    const int64_t vectors = (lines * length + width - 1) / width;
+    const double fill = static_cast<double>(lines * length) / static_cast<double>(vectors * width);
+    if (fill > best_fill + 0.04) best = lines, best_fill = fill;
+  }
+  return best;
+}
+
+}  // namespace NATTEN_ISA
+}  // namespace natten::cpu

@@ -1,0 +1,189 @@
+// The walk over a problem that the fused drivers share.
+//
+// A unit is one packed row's lines (see tiles.h) in one dilation group of each
+// slow axis, or a slab of it. It is walked in blocks of up to kRows query rows.
+// The key rows that a block sees are packed once and kept in a ring while later
+// blocks still need them; the block visits them in steps, in chunks small enough
+// that the scores stay in the first-level cache.
+#pragma once
+
+#include <vector>
+
+#include "products.h"
+
+namespace natten::cpu {
+namespace NATTEN_ISA {
+
+constexpr int64_t kChunkSlots = 80;
+
+// Where the lines of one unit lie in a tensor.
+struct Offsets {
+  std::vector<int64_t> at;  // of each packed position, from the row's base
+  int64_t batch_stride = 0;
+
+  // pairs: the unit's first (batch, head); `group` query heads read one key head (1 for queries).
+  void place(const Problem& p, const RowPlan& plan, const View& view, int64_t first_pair, int64_t group) {
+    at.resize(plan.length());
+    for (int64_t i = 0; i < plan.length(); ++i) {
+      const Position& position = plan.positions[i];
+      const int64_t pair = first_pair + position.line;
+      at[i] = pair / p.heads * view.batch + pair % p.heads / group * view.head + position.token * view.axis[2];
+    }
+  }
+};
+
+inline int64_t row_offset(const Problem& p, const View& view, int64_t residue0, int64_t z, int64_t residue1,
+                          int64_t y) {
+  return (residue0 + z * p.axis[0].dilation) * view.axis[0] + (residue1 + y * p.axis[1].dilation) * view.axis[1];
+}
+
+// One key row of a block, or a part of its window offsets.
+struct Step {
+  int64_t z, y;       // the key row, in places of its groups
+  int64_t first = 0;  // window offsets first .. first + count - 1
+  int64_t count = 0;
+  int64_t bias_row = 0;  // of query row `low`; each later row reads one bias row earlier
+  int64_t slot = 0;      // of its first score within the chunk
+  int low = 0, high = 0;
+};
+
+struct SlotRange {
+  int64_t begin, end;
+};
+
+struct Chunk {
+  int64_t first_step = 0, step_count = 0;
+  std::vector<SlotRange> ranges[kRows];  // the slots that each query row fills
+};
+
+struct Block {
+  int64_t z = 0, y = 0;
+  int rows = 0;
+  std::vector<Step> steps;
+  std::vector<Chunk> chunks;
+};
+
+struct Group {
+  int64_t residue0, residue1, size0, size1;
+  int64_t blocks_per_plane() const { return (size1 + kRows - 1) / kRows; }
+  int64_t blocks() const { return size0 * blocks_per_plane(); }
+  int64_t block_row(int64_t b) const { return size1 * b / blocks_per_plane(); }
+};
+
+inline Group group_at(const Problem& p, int64_t residue0, int64_t residue1) {
+  return {residue0, residue1, group_size(p.axis[0], residue0), group_size(p.axis[1], residue1)};
+}
+
+// Fills the block with the steps of query rows y .. y + rows - 1 of plane z, in chunks.
+inline void plan_block(const Problem& p, const Group& group, int64_t index, Block& block) {
+  const int64_t b = index % group.blocks_per_plane();
+  block.z = index / group.blocks_per_plane();
+  block.y = group.block_row(b);
+  block.rows = static_cast<int>(group.block_row(b + 1) - block.y);
+  block.steps.clear();
+  block.chunks.clear();
+  const Window planes = group_window(p.axis[0], group.size0, block.z);
+  RowWindow rows[kRows];
+  int64_t last = 0;
+  for (int i = 0; i < block.rows; ++i) {
+    rows[i] = row_window(p.axis[1], group.size1, block.y + i);
+    last = std::max(last, rows[i].first + rows[i].count);
+  }
+  const int64_t kernel2 = p.axis[2].kernel, pieces = (kernel2 + kChunkSlots - 1) / kChunkSlots;
+  int64_t used = kChunkSlots;
+  for (int64_t t = 0; t < planes.count; ++t) {
+    for (int64_t y = rows[0].first; y < last; ++y) {
+      Step step;
+      step.z = planes.first + t;
+      step.y = y;
+      while (step.low < block.rows && y >= rows[step.low].first + rows[step.low].count) ++step.low;
+      step.high = step.low;
+      while (step.high < block.rows && y >= rows[step.high].first) ++step.high;
+      if (step.low == step.high) continue;
+      step.bias_row = (planes.bias + t) * (2 * p.axis[1].kernel - 1) + y - (block.y + step.low) + p.axis[1].kernel - 1;
+      for (int64_t piece = 0; piece < pieces; ++piece) {
+        step.first = kernel2 * piece / pieces;
+        step.count = kernel2 * (piece + 1) / pieces - step.first;
+        if (used + step.count > kChunkSlots) {
+          block.chunks.emplace_back();
+          block.chunks.back().first_step = block.steps.size();
+          used = 0;
+        }
+        Chunk& chunk = block.chunks.back();
+        step.slot = used;
+        used += step.count;
+        ++chunk.step_count;
+        for (int i = step.low; i < step.high; ++i) {
+          std::vector<SlotRange>& ranges = chunk.ranges[i];
+          if (!ranges.empty() && ranges.back().end == step.slot) {
+            ranges.back().end = used;
+          } else {
+            ranges.push_back({step.slot, used});
+          }
+        }
+        block.steps.push_back(step);
+      }
+    }
+  }
+}
+
+// The packed key rows that blocks still need: a ring over the outermost axis that windows span.
+template <class E>
+class Ring {
+ public:
+  Ring() = default;
+  // row_size: elements of one packed row.
+  void reset(const Problem& p, const Group& group, int64_t row_size) {
+    by_plane_ = p.axis[0].kernel > 1;
+    size1_ = group.size1;
+    if (by_plane_) {
+      depth_ = std::min(group.size0, p.axis[0].kernel);
+    } else {
+      depth_ = 1;
+      for (int64_t b = 0; b < group.blocks_per_plane(); ++b) {
+        const RowWindow low = row_window(p.axis[1], group.size1, group.block_row(b));
+        for (int64_t y = group.block_row(b); y < group.block_row(b + 1); ++y) {
+          const RowWindow high = row_window(p.axis[1], group.size1, y);
+          depth_ = std::max(depth_, high.first + high.count - low.first);
+        }
+      }
+    }
+    const int64_t rows = by_plane_ ? depth_ * size1_ : depth_;
+    if (rows * row_size > capacity_) {
+      capacity_ = rows * row_size;
+      memory_.reset(capacity_);
+    }
+    row_size_ = row_size;
+    tags_.assign(rows, -1);
+  }
+  // The row's memory; `fresh` when the caller must fill it.
+  E* row(int64_t z, int64_t y, bool& fresh) {
+    const int64_t slot = by_plane_ ? z % depth_ * size1_ + y : y % depth_, tag = z * size1_ + y;
+    fresh = tags_[slot] != tag;
+    tags_[slot] = tag;
+    return memory_.data() + slot * row_size_;
+  }
+
+ private:
+  Buffer<E> memory_;
+  std::vector<int64_t> tags_;
+  int64_t capacity_ = 0, row_size_ = 0, depth_ = 1, size1_ = 1;
+  bool by_plane_ = false;
+};
+
+// The units of a call: row groups x dilation groups of the slow axes x slabs.
+struct Units {
+  int64_t groups, residues0, residues1, slabs;
+  int64_t count() const { return groups * residues0 * residues1 * slabs; }
+};
+
+inline Units units_of(const Problem& p, const RowPlan& plan, int64_t threads) {
+  Units units{p.batch * p.heads / plan.lines, p.axis[0].dilation, p.axis[1].dilation, 1};
+  const int64_t whole = units.count(), most = group_at(p, 0, 0).blocks();
+  // Slabs pack the key rows at their seams twice: only as many as balance wants.
+  while (units.slabs < most && whole * units.slabs % threads != 0 && whole * units.slabs < 8 * threads) ++units.slabs;
+  return units;
+}
+
+}  // namespace NATTEN_ISA
+}  // namespace natten::cpu
