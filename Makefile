@@ -55,11 +55,14 @@ test: build test-setup test-csrc ## build, vet and run all tests
 test-setup:
 	@scripts/test-setup
 
+# The library's own tests: csrc's target of that name, or its kernel test alone.
 test-csrc: lib
-	$(CSRC) test
+	@if grep -q '^test:' csrc/Makefile; then $(CSRC) test; else $(CSRC) cpu-test && build/bin/cpu-test; fi
 
 test-sanitize: ready ## run the library's tests under the address and undefined-behaviour sanitizers
-	$(CSRC) test-sanitize
+	@if grep -q '^test-sanitize:' csrc/Makefile; then $(CSRC) test-sanitize; else \
+	  $(CSRC) SANITIZE=address,undefined BUILD=$(CURDIR)/build/sanitize cpu-test && \
+	  ASAN_OPTIONS=detect_leaks=0 build/sanitize/bin/cpu-test 60; fi
 
 # Each is a Go module of its own, built as a user would: with the exports that natten prints.
 test-examples: build ## build and run the modules under examples/
