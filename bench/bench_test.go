@@ -1,0 +1,46 @@
+package bench_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/gonatten/gonatten/bench"
+)
+
+func TestRunMeasuresEveryContender(t *testing.T) {
+	shapes := []bench.Shape{
+		{Name: "a", Batch: 1, Heads: 2, Spatial: []int64{9, 8}, Dim: 8, KernelSize: []int64{3, 3}, Dilation: []int64{1, 2}, RPB: true},
+		{Name: "b", Batch: 2, Heads: 1, Spatial: []int64{20}, Dim: 4, KernelSize: []int64{5}, Dilation: []int64{1}},
+	}
+	report, err := bench.Run(context.Background(), bench.Options{Shapes: shapes, Rounds: 3, Duration: time.Millisecond})
+	require.NoError(t, err)
+	require.Len(t, report.Rows, 4)
+	for _, row := range report.Rows {
+		require.Len(t, row.Timings, 4)
+		for _, timing := range row.Timings {
+			require.Positive(t, timing.GFLOPS, timing.Name)
+			require.LessOrEqual(t, timing.Min, timing.Median)
+		}
+		require.Len(t, row.Speedup, 2)
+	}
+	var table bytes.Buffer
+	require.NoError(t, report.Write(&table))
+	require.Contains(t, table.String(), "B1 H2 9x8 D8 K3x3 d1x2 rpb")
+	_, err = json.Marshal(report)
+	require.NoError(t, err)
+	require.NoError(t, report.Plot(filepath.Join(t.TempDir(), "bench.png")))
+}
+
+func TestUsefulWork(t *testing.T) {
+	s := bench.Shapes["core"][0]
+	require.Equal(t, 4.0*8*2*56*56*32*49, s.ForwardFLOPs())
+	require.Equal(t, 10.0*8*2*56*56*32*49, s.BackwardFLOPs())
+	_, err := bench.Select("none")
+	require.ErrorContains(t, err, `no set of shapes "none"`)
+}

@@ -1,0 +1,175 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/sugarme/gotch"
+	"github.com/sugarme/gotch/ts"
+
+	"github.com/gonatten/gonatten/internal/torch"
+)
+
+// Options of a run; the zero value means the defaults.
+type Options struct {
+	Shapes   []Shape       // nil: the set "core"
+	DType    gotch.DType   // 0 (uint8) means float32
+	Rounds   int           // at least so many rounds of each shape; 0: 7
+	Duration time.Duration // and at least so long; 0: 500 ms
+	Progress func(done, total int, what string)
+}
+
+// Timing is one contender's seconds per call.
+type Timing struct {
+	Name   string  `json:"name"`
+	Median float64 `json:"median_seconds"`
+	Min    float64 `json:"min_seconds"`
+	Max    float64 `json:"max_seconds"`
+	GFLOPS float64 `json:"useful_gflops"` // of the neighborhood's work, or of the product for sgemm
+}
+
+// Row is one shape in one pass ("forward" or "forward+backward").
+type Row struct {
+	Shape   Shape    `json:"shape"`
+	Pass    string   `json:"pass"`
+	Rounds  int      `json:"rounds"`
+	Timings []Timing `json:"timings"`
+	// Share is the fused operator's rate over sgemm's in the same rounds.
+	Share float64 `json:"share_of_sgemm"`
+	// Speedup is each peer's median over the fused operator's.
+	Speedup map[string]float64 `json:"speedup"`
+}
+
+// Report is a whole run with the machine it ran on.
+type Report struct {
+	DType          string `json:"dtype"`
+	Threads        int    `json:"threads"`
+	InstructionSet string `json:"instruction_set"`
+	Libtorch       string `json:"libtorch"`
+	Rows           []Row  `json:"rows"`
+}
+
+// Run measures every shape forward and forward+backward. It stays on one OS
+// thread, because libtorch keeps a pool of workers per calling thread.
+func Run(ctx context.Context, o Options) (*Report, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if o.Shapes == nil {
+		o.Shapes = Shapes["core"]
+	}
+	if o.DType == 0 {
+		o.DType = gotch.Float
+	}
+	if o.Rounds == 0 {
+		o.Rounds = 7
+	}
+	if o.Duration == 0 {
+		o.Duration = 500 * time.Millisecond
+	}
+	report := &Report{DType: dtypeName(o.DType), Threads: torch.Threads(),
+		InstructionSet: torch.CPUInstructionSet(), Libtorch: torch.LibtorchVersion()}
+	for i, shape := range o.Shapes {
+		for j, train := range []bool{false, true} {
+			if o.Progress != nil {
+				o.Progress(2*i+j, 2*len(o.Shapes), shape.String())
+			}
+			row, err := measure(ctx, shape, train, o)
+			if err != nil {
+				return report, fmt.Errorf("bench: %s: %w", shape, err)
+			}
+			report.Rows = append(report.Rows, *row)
+		}
+	}
+	return report, nil
+}
+
+func dtypeName(t gotch.DType) string {
+	return map[gotch.DType]string{gotch.Float: "float32", gotch.Double: "float64", gotch.Half: "float16", gotch.BFloat16: "bfloat16"}[t]
+}
+
+func measure(ctx context.Context, shape Shape, train bool, o Options) (*Row, error) {
+	s := torch.NewScope()
+	defer s.Close()
+	list := append(contenders(s, shape, o.DType, train), gemm(s))
+	if s.Err() != nil {
+		return nil, s.Err()
+	}
+	row := &Row{Shape: shape, Pass: "forward", Speedup: map[string]float64{}}
+	flops := shape.ForwardFLOPs()
+	if train {
+		row.Pass = "forward+backward"
+		flops += shape.BackwardFLOPs()
+	}
+	seconds := make([][]float64, len(list))
+	for start := time.Now(); row.Rounds < o.Rounds || time.Since(start) < o.Duration; row.Rounds++ {
+		for i, c := range list {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			took, err := once(c, train)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", c.name, err)
+			}
+			if row.Rounds > 0 { // the first round warms caches and pools
+				seconds[i] = append(seconds[i], took)
+			}
+		}
+	}
+	var fused, yardstick float64
+	for i, c := range list {
+		work := flops
+		if c.name == "sgemm" {
+			work = gemmFLOPs
+		}
+		t := summarise(c.name, seconds[i], work)
+		row.Timings = append(row.Timings, t)
+		switch c.name {
+		case "fused":
+			fused = t.Median
+		case "sgemm":
+			yardstick = t.GFLOPS
+		default:
+			row.Speedup[c.name] = t.Median / fused
+		}
+	}
+	row.Share = row.Timings[0].GFLOPS / yardstick
+	return row, nil
+}
+
+// once times one pass and frees what it made.
+func once(c contender, train bool) (float64, error) {
+	var out *ts.Tensor
+	var err error
+	start := time.Now()
+	if train && len(c.leaves) > 0 {
+		out, err = c.forward()
+		if err == nil {
+			err = torch.BackwardWith(out, out)
+		}
+	} else {
+		err = torch.NoGrad(func() error {
+			out, err = c.forward()
+			return err
+		})
+	}
+	took := time.Since(start).Seconds()
+	if out != nil {
+		out.MustDrop()
+	}
+	for _, leaf := range c.leaves {
+		if err == nil {
+			err = torch.ZeroGrad(leaf)
+		}
+	}
+	return took, err
+}
+
+func summarise(name string, seconds []float64, flops float64) Timing {
+	slices.Sort(seconds)
+	n := len(seconds)
+	median := (seconds[(n-1)/2] + seconds[n/2]) / 2
+	return Timing{Name: name, Median: median, Min: seconds[0], Max: seconds[n-1], GFLOPS: flops / median / 1e9}
+}
