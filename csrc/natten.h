@@ -43,7 +43,8 @@ enum natten_tag {
   NATTEN_TENSOR_LIST = 8, /* count, pointers */
   NATTEN_STRING = 9,      /* count of bytes, bytes padded to words */
   NATTEN_DEVICE = 10,     /* type (0 CPU, 1 CUDA, 14 Meta), index or -1 */
-  NATTEN_DEFAULT = 11     /* no payload: the schema's default */
+  NATTEN_DEFAULT = 11,    /* no payload: the schema's default */
+  NATTEN_GRADIENTS = 12   /* count, pointers to leaves: the list of their gradients, which must exist */
 };
 
 /* Finds an operator, e.g. "aten::add" with overload "Tensor". Valid for ever. */
@@ -69,6 +70,9 @@ NATTEN_API char* natten_tensor_read(natten_tensor tensor, void* data, int64_t by
 NATTEN_API char* natten_tensor_grad(natten_tensor tensor, natten_tensor* grad);
 /* Replaces the gradient; NULL clears it. */
 NATTEN_API char* natten_tensor_set_grad(natten_tensor tensor, natten_tensor grad);
+/* For many leaves at once: which have a gradient (1 or 0 each), and clearing them all. */
+NATTEN_API char* natten_gradients_defined(const natten_tensor* tensors, int64_t count, uint8_t* defined);
+NATTEN_API char* natten_gradients_clear(const natten_tensor* tensors, int64_t count);
 
 /* ---- State of libtorch ---------------------------------------------------
  * Gradient mode and autocast belong to the OS thread; the rest to the process. */

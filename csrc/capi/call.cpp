@@ -63,6 +63,17 @@ bool list_of(const c10::Type& type, c10::TypeKind kind) {
   return type.kind() == c10::TypeKind::ListType && type.castRaw<c10::ListType>()->getElementType()->kind() == kind;
 }
 
+Tensors read_gradients(Reader& in) {
+  const int64_t n = in.count();
+  Tensors list;
+  for (int64_t i = 0; i < n; i++) {
+    const at::Tensor leaf = tensor_or_undefined(in.next());
+    TORCH_CHECK(leaf.defined() && leaf.grad().defined(), "tensor ", i, " of the list has no gradient");
+    list.push_back(leaf.grad());
+  }
+  return list;
+}
+
 IValue read_tensors(Reader& in, const c10::Type& type) {
   const int64_t n = in.count();
   if (list_of(type, c10::TypeKind::OptionalType)) {
@@ -120,6 +131,8 @@ IValue read(Reader& in, const c10::Argument& argument) {
     }
     case NATTEN_TENSOR_LIST:
       return read_tensors(in, type);
+    case NATTEN_GRADIENTS:
+      return read_gradients(in);
     case NATTEN_STRING:
       return in.text();
     case NATTEN_DEVICE: {

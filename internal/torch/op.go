@@ -26,6 +26,7 @@ const (
 	tagString
 	tagDevice
 	tagDefault
+	tagGradients
 )
 
 type defaultArgument struct{}
@@ -132,6 +133,12 @@ func encode(words []int64, argument any) ([]int64, error) {
 		return words, nil
 	case []*ts.Tensor:
 		words = append(words, tagTensors, int64(len(v)))
+		for _, t := range v {
+			words = append(words, word(t))
+		}
+		return words, nil
+	case Gradients:
+		words = append(words, tagGradients, int64(len(v)))
 		for _, t := range v {
 			words = append(words, word(t))
 		}
