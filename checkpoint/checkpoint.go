@@ -15,18 +15,38 @@ type Format string
 // The formats that [Open] knows.
 const (
 	FormatSafetensors Format = "safetensors"
+	FormatTorch       Format = "torch"        // torch.save since PyTorch 1.6
+	FormatTorchLegacy Format = "torch-legacy" // torch.save before
+	FormatTorchScript Format = "torchscript"  // torch.jit.save, gotch's VarStore.Save
+)
+
+// Layout is a naming and splitting of a model's tensors.
+type Layout string
+
+// The layouts of NAT and DiNAT checkpoints.
+const (
+	LayoutOfficial    Layout = "official" // SHI-Labs/Neighborhood-Attention-Transformer; any other names, too
+	LayoutHuggingFace Layout = "hf"       // transformers' NatForImageClassification and DinatForImageClassification
 )
 
 // Checkpoint is an opened checkpoint. Close it when its tensors are no longer needed: they refer to the mapped file.
 type Checkpoint struct {
 	// Path is the file or folder that was opened.
 	Path string
-	// Format says what it was.
+	// Format says what it was; for a folder, what its first shard was.
 	Format Format
+	// Layout is the layout that the file had. Tensors has the official one unless Options.KeepLayout was set.
+	Layout Layout
+	// Config is the folder's config.json; nil where there is none.
+	Config *HFConfig
 	// Tensors is the state dict, in the file's order.
 	Tensors *StateDict
 	// Metadata holds safetensors' string metadata; nil where there is none.
 	Metadata map[string]string
+	// Extra holds the plain values of a torch training checkpoint around and between its tensors, such as epoch,
+	// arch and args, in Go's types: nil, bool, int64, float64, string, []byte, []any, map[string]any. Entries with
+	// tensors (optimizer state) are left out. Nil for safetensors.
+	Extra map[string]any
 
 	closed  atomic.Bool
 	closers []io.Closer

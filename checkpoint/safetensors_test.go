@@ -21,7 +21,7 @@ func rawSafetensors(header string, data []byte) []byte {
 }
 
 func TestOpenSafetensorsGolden(t *testing.T) {
-	c, err := OpenSafetensors("testdata/variety.safetensors")
+	c, err := OpenSafetensors("testdata/pth/variety.safetensors")
 	require.NoError(t, err)
 	defer c.Close()
 	require.Equal(t, 17, c.Tensors.Len())
@@ -58,7 +58,7 @@ func floats(t *testing.T, s *StateDict, name string) []float64 {
 }
 
 func TestSafetensorsRoundTrip(t *testing.T) {
-	in, err := OpenSafetensors("testdata/variety.safetensors")
+	in, err := OpenSafetensors("testdata/pth/variety.safetensors")
 	require.NoError(t, err)
 	defer in.Close()
 	path := filepath.Join(t.TempDir(), "out.safetensors")
@@ -233,7 +233,7 @@ func TestSaveOverOpenFile(t *testing.T) {
 }
 
 func TestUseAfterClose(t *testing.T) {
-	c, err := OpenSafetensors("testdata/variety.safetensors")
+	c, err := OpenSafetensors("testdata/pth/variety.safetensors")
 	require.NoError(t, err)
 	tensor, _ := c.Tensors.Get("f32")
 	kept := tensor.Clone()

@@ -14,11 +14,11 @@ const maxRank = 64
 type Tensor struct {
 	dtype DType
 	shape []int64
-	// view describes how to gather the elements when they do not lie one after another in little-endian order in
-	// data; nil when they do.
-	view *view
-	data []byte
-	// owner is the mapping that data refers to, nil for memory of its own.
+	data  []byte
+	// gather makes the bytes when they do not lie one after another in little-endian order anywhere; data is then
+	// nil.
+	gather func() []byte
+	// owner is the checkpoint whose mapping the bytes come from, nil for memory of its own.
 	owner *Checkpoint
 }
 
@@ -64,19 +64,19 @@ func (t *Tensor) Bytes() []byte {
 	if t.owner != nil && t.owner.closed.Load() {
 		panic("checkpoint: tensor used after its Checkpoint was closed")
 	}
-	if t.view == nil {
+	if t.gather == nil {
 		return t.data
 	}
-	return t.view.gather(t.data, t.shape, t.dtype)
+	return t.gather()
 }
 
 // Aliased reports whether Bytes refers to shared memory (the mapped file) rather than to a fresh copy.
-func (t *Tensor) Aliased() bool { return t.view == nil }
+func (t *Tensor) Aliased() bool { return t.gather == nil }
 
 // Clone returns a tensor with memory of its own, which outlives the checkpoint.
 func (t *Tensor) Clone() *Tensor {
 	data := t.Bytes()
-	if t.view == nil {
+	if t.gather == nil {
 		data = slices.Clone(data)
 	}
 	return &Tensor{dtype: t.dtype, shape: slices.Clone(t.shape), data: data}
@@ -84,7 +84,16 @@ func (t *Tensor) Clone() *Tensor {
 
 // Reshape returns the same elements under another shape with as many of them.
 func (t *Tensor) Reshape(shape ...int64) (*Tensor, error) {
-	return NewTensor(t.dtype, shape, t.Bytes())
+	n, err := byteCount(t.dtype, shape)
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint: Reshape: %w", err)
+	}
+	if n != t.NumBytes() {
+		return nil, fmt.Errorf("checkpoint: Reshape: %s does not have as many elements as shape %s", t, ShapeString(shape))
+	}
+	out := *t
+	out.shape = slices.Clone(shape)
+	return &out, nil
 }
 
 // Equal reports whether both tensors have the same type, shape and bytes. NaNs compare by their bits.

@@ -132,13 +132,34 @@ func TestGather(t *testing.T) {
 		"empty":      {[]int64{2, 0}, []int64{1, 1}, []int64{}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tensor := &Tensor{dtype: I64, shape: c.shape, view: &view{strides: c.strides}, data: data}
+			v := &strided{data: data, dtype: I64, shape: c.shape, strides: c.strides}
+			tensor := &Tensor{dtype: I64, shape: c.shape, gather: v.gather}
 			got, err := tensor.Int64s()
 			require.NoError(t, err)
 			require.Equal(t, c.want, got)
 			require.Equal(t, c.want, must(tensor.Clone().Int64s()))
 		})
 	}
-	big := &Tensor{dtype: C64, shape: []int64{1}, view: &view{strides: []int64{1}, bigEndian: true}, data: []byte{1, 2, 3, 4, 5, 6, 7, 8}}
-	require.Equal(t, []byte{4, 3, 2, 1, 8, 7, 6, 5}, big.Bytes())
+	big := &strided{
+		data: []byte{1, 2, 3, 4, 5, 6, 7, 8}, dtype: C64, shape: []int64{1}, strides: []int64{1}, bigEndian: true,
+	}
+	require.Equal(t, []byte{4, 3, 2, 1, 8, 7, 6, 5}, big.gather())
+}
+
+func TestRows(t *testing.T) {
+	a := must(FromInt64s([]int64{0, 1, 2, 3, 4, 5}, 3, 2))
+	mid := must(a.rows(1, 2, []int64{2}))
+	require.Equal(t, []int64{2, 3}, must(mid.Int64s()))
+	joined := must(joinRows([]*Tensor{mid, must(a.rows(0, 1, []int64{2}))}, []int64{2, 2}))
+	require.Equal(t, []int64{2, 3, 0, 1}, must(joined.Int64s()))
+	require.False(t, joined.Aliased())
+	require.Equal(t, []int64{0, 1}, must(must(joined.rows(1, 2, []int64{1, 2})).Int64s()))
+	_, err := a.rows(1, 4, []int64{6})
+	require.Error(t, err)
+	_, err = a.rows(0, 1, []int64{3})
+	require.Error(t, err)
+	_, err = joinRows([]*Tensor{mid}, []int64{3})
+	require.Error(t, err)
+	_, err = joinRows([]*Tensor{mid, FromBytes(nil)}, []int64{2})
+	require.ErrorContains(t, err, "cannot be joined")
 }
