@@ -1,10 +1,11 @@
 module github.com/gonatten/gonatten
 
-go 1.25.0
+go 1.26.0
 
 require github.com/sugarme/gotch v0.9.1
 
 require (
+	github.com/spf13/pflag v1.0.10
 	golang.org/x/image v0.44.0
 	gonum.org/v1/plot v0.17.0
 )
@@ -21,5 +22,5 @@ require (
 
 require (
 	github.com/stretchr/testify v1.12.1
-	go.yaml.in/yaml/v3 v3.0.5 // indirect
+	go.yaml.in/yaml/v3 v3.0.5
 )
