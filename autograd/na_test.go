@@ -1,0 +1,245 @@
+package autograd_test
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/sugarme/gotch"
+	"github.com/sugarme/gotch/ts"
+
+	"github.com/gonatten/gonatten/autograd"
+	"github.com/gonatten/gonatten/functional"
+	"github.com/gonatten/gonatten/internal/torch"
+)
+
+// function is an operator under test, of float64 leaves.
+type function func(s *torch.Scope, in []*ts.Tensor) *ts.Tensor
+
+// value is the scalar sum(f(in) * w).
+func value(s *torch.Scope, f function, in []*ts.Tensor, w *ts.Tensor) *ts.Tensor {
+	return s.Sum(s.Mul(f(s, in), w))
+}
+
+// slope is the scalar sum over inputs of <d value/d input, u>: a function whose
+// own gradient needs the second derivative.
+func slope(s *torch.Scope, f function, in []*ts.Tensor, w *ts.Tensor, u []*ts.Tensor) *ts.Tensor {
+	gradients, err := autograd.Grad([]*ts.Tensor{value(s, f, in, w)}, in, autograd.GradOptions{CreateGraph: true})
+	s.Fail(err)
+	sum := s.Zeros([]int64{}, gotch.Double, torch.CPU)
+	for i, g := range gradients {
+		if g != nil {
+			sum = s.Add(sum, s.Sum(s.Mul(s.Own(g, nil), u[i])))
+		}
+	}
+	return sum
+}
+
+// direction is the numerical derivative of scalar along u by central differences.
+func direction(t *testing.T, in, u []*ts.Tensor, scalar func(s *torch.Scope, in []*ts.Tensor) *ts.Tensor) float64 {
+	const h = 1e-5
+	at := func(step float64) float64 {
+		s := torch.NewScope()
+		defer s.Close()
+		moved := make([]*ts.Tensor, len(in))
+		for i := range in {
+			moved[i] = s.Detach(s.Add(s.Detach(in[i]), s.MulScalar(u[i], step)))
+			s.RequiresGrad(moved[i], true)
+		}
+		out := scalar(s, moved)
+		require.NoError(t, s.Err())
+		v, err := torch.Scalar(out)
+		require.NoError(t, err)
+		return v
+	}
+	return (at(h) - at(-h)) / (2 * h)
+}
+
+func number(t *testing.T, x *ts.Tensor) float64 {
+	v, err := torch.Scalar(x)
+	require.NoError(t, err)
+	return v
+}
+
+// checkEveryMode compares reverse, double-backward, forward and
+// forward-over-reverse derivatives with central differences and each other.
+func checkEveryMode(t *testing.T, f function, in []*ts.Tensor) {
+	s := torch.NewScope()
+	defer s.Close()
+	u := make([]*ts.Tensor, len(in))
+	for i, x := range in {
+		s.RequiresGrad(x, true)
+		u[i] = s.Randn(x.MustSize(), gotch.Double, torch.CPU)
+	}
+	out := f(s, in)
+	require.NoError(t, s.Err())
+	w := s.Randn(out.MustSize(), gotch.Double, torch.CPU)
+	near := func(want, got float64, what string) {
+		require.InDelta(t, want, got, 2e-6*math.Max(1, math.Abs(want)), what)
+	}
+
+	first := number(t, slope(s, f, in, w, u))
+	near(direction(t, in, u, func(s *torch.Scope, in []*ts.Tensor) *ts.Tensor { return value(s, f, in, w) }), first, "reverse mode, differentiable path")
+	fast, err := autograd.Grad([]*ts.Tensor{value(s, f, in, w)}, in, autograd.GradOptions{})
+	require.NoError(t, err)
+	sum := 0.0
+	for i, g := range fast {
+		require.NotNil(t, g)
+		sum += number(t, s.Sum(s.Mul(s.Own(g, nil), u[i])))
+	}
+	near(first, sum, "reverse mode, fused path")
+
+	second, err := autograd.Grad([]*ts.Tensor{slope(s, f, in, w, u)}, in, autograd.GradOptions{})
+	require.NoError(t, err)
+	curvature := 0.0
+	hvp := make([][]float64, len(in))
+	for i, g := range second {
+		if g == nil {
+			continue // linear in this input alone
+		}
+		hvp[i], err = torch.Slice[float64](s.Own(g, nil))
+		require.NoError(t, err)
+		curvature += number(t, s.Sum(s.Mul(g, u[i])))
+	}
+	near(direction(t, in, u, func(s *torch.Scope, in []*ts.Tensor) *ts.Tensor { return slope(s, f, in, w, u) }), curvature, "double backward")
+
+	require.NoError(t, autograd.ForwardMode(func() error {
+		duals := make([]*ts.Tensor, len(in))
+		for i := range in {
+			duals[i] = s.Own(autograd.MakeDual(in[i], u[i]))
+		}
+		tangent := s.Own(autograd.Tangent(f(s, duals)))
+		require.NoError(t, s.Err())
+		product := s.Sum(s.Mul(tangent, w))
+		near(first, number(t, product), "forward mode")
+		over, err := autograd.Grad([]*ts.Tensor{product}, in, autograd.GradOptions{})
+		require.NoError(t, err)
+		for i, g := range over {
+			if g == nil {
+				require.Nil(t, hvp[i])
+				continue
+			}
+			got, err := torch.Slice[float64](s.Own(g, nil))
+			require.NoError(t, err)
+			require.InDeltaSlice(t, hvp[i], got, 1e-9*(1+scaleOf(hvp[i])), "forward over reverse, input %d", i)
+		}
+		return nil
+	}))
+}
+
+func scaleOf(values []float64) float64 {
+	largest := 0.0
+	for _, v := range values {
+		largest = math.Max(largest, math.Abs(v))
+	}
+	return largest
+}
+
+// options draws a small problem of that rank.
+func options(r *rand.Rand, rank int) (o functional.Options, spatial []int64) {
+	causal := r.IntN(3) == 0
+	for range rank {
+		kernel := int64(1 + r.IntN(4))
+		dilation := int64(1 + r.IntN(2))
+		spatial = append(spatial, kernel*dilation+int64(r.IntN(3)))
+		o.KernelSize = append(o.KernelSize, kernel)
+		o.Dilation = append(o.Dilation, dilation)
+		o.Stride = append(o.Stride, 1+r.Int64N(kernel))
+		o.IsCausal = append(o.IsCausal, causal && r.IntN(2) == 0)
+	}
+	return o, spatial
+}
+
+func TestEveryModeOfEveryOperator(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	require.NoError(t, torch.ManualSeed(seed))
+	r := rand.New(rand.NewPCG(seed, 1))
+	fused := []func(q, k, v *ts.Tensor, o functional.Options) (*ts.Tensor, error){functional.NA1D, functional.NA2D, functional.NA3D}
+	qk := []func(q, k *ts.Tensor, o functional.Options) (*ts.Tensor, error){functional.NA1DQK, functional.NA2DQK, functional.NA3DQK}
+	av := []func(a, v *ts.Tensor, o functional.Options) (*ts.Tensor, error){functional.NA1DAV, functional.NA2DAV, functional.NA3DAV}
+	for i := range 36 {
+		rank := 1 + i%3
+		o, spatial := options(r, rank)
+		heads, group, dim, valueDim := int64(1+r.IntN(2)), int64(1+r.IntN(2)), int64(1+r.IntN(4)), int64(1+r.IntN(4))
+		causal, slots := false, int64(1)
+		table := []int64{heads * group}
+		for axis, k := range o.KernelSize {
+			causal = causal || o.IsCausal[axis]
+			slots *= k
+			table = append(table, 2*k-1)
+		}
+		t.Run(fmt.Sprintf("%dd k%v d%v s%v c%v heads %d/%d dim %d/%d", rank, o.KernelSize, o.Dilation, o.Stride, o.IsCausal, heads*group, heads, dim, valueDim), func(t *testing.T) {
+			s := torch.NewScope()
+			defer s.Close()
+			tokens := func(heads, last int64) *ts.Tensor {
+				return s.Randn(append(append([]int64{1}, spatial...), heads, last), gotch.Double, torch.CPU)
+			}
+			q, k, v := tokens(heads*group, dim), tokens(heads, dim), tokens(heads, valueDim)
+			in := []*ts.Tensor{q, k, v}
+			if !causal {
+				in = append(in, s.Randn(table, gotch.Double, torch.CPU))
+			}
+			with := func(in []*ts.Tensor, at int) functional.Options {
+				withBias := o
+				if len(in) > at {
+					withBias.RPB = in[at]
+				}
+				return withBias
+			}
+			checkEveryMode(t, func(s *torch.Scope, in []*ts.Tensor) *ts.Tensor {
+				return s.Own(fused[rank-1](in[0], in[1], in[2], with(in, 3)))
+			}, in)
+			in[2] = in[len(in)-1] // q, k and the bias
+			if causal {
+				in = in[:2]
+			} else {
+				in = in[:3]
+			}
+			checkEveryMode(t, func(s *torch.Scope, in []*ts.Tensor) *ts.Tensor {
+				// Through exp, which makes the empty slots of causal axes finite.
+				// (libtorch's softmax has no reverse mode over its tangent.)
+				narrow := with(in, 2)
+				narrow.Scale = 0.3
+				return s.Op(torch.NewOp("aten::exp"), s.Own(qk[rank-1](in[0], in[1], narrow)))
+			}, in)
+			checkEveryMode(t, func(s *torch.Scope, in []*ts.Tensor) *ts.Tensor {
+				return s.Own(av[rank-1](in[0], in[1], o))
+			}, []*ts.Tensor{tokens(heads*group, slots), v})
+		})
+	}
+}
+
+func TestDualsOfOnlySomeInputs(t *testing.T) {
+	s := torch.NewScope()
+	defer s.Close()
+	x := s.Randn([]int64{1, 7, 1, 4}, gotch.Double, torch.CPU)
+	require.NoError(t, autograd.ForwardMode(func() error {
+		plain := s.Own(functional.NA1D(x, x, x, functional.K(3)))
+		tangent, err := autograd.Tangent(plain)
+		require.NoError(t, err)
+		require.Nil(t, tangent)
+		value := s.Own(autograd.MakeDual(x, x))
+		// The output is linear in v: its tangent along v itself is the output.
+		got, err := torch.Slice[float64](s.Own(autograd.Tangent(s.Own(functional.NA1D(x, x, value, functional.K(3))))))
+		require.NoError(t, err)
+		want, err := torch.Slice[float64](plain)
+		require.NoError(t, err)
+		require.InDeltaSlice(t, want, got, 1e-12)
+		return s.Err()
+	}))
+}
+
+func TestInPlaceChangeOfASavedInputIsNoticed(t *testing.T) {
+	s := torch.NewScope()
+	defer s.Close()
+	x := s.Randn([]int64{1, 5, 1, 2}, gotch.Double, torch.CPU)
+	s.RequiresGrad(x, true)
+	q := s.MulScalar(x, 2)
+	out := s.Sum(s.Own(functional.NA1D(q, q, q, functional.K(3))))
+	s.Call(torch.NewOp("aten::mul_.Scalar"), q, 0.5)
+	require.NoError(t, s.Err())
+	require.ErrorContains(t, torch.Backward(out), "modified by an inplace operation")
+}
