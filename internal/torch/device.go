@@ -22,20 +22,32 @@ var (
 // CUDAIndex is the CUDA device of that number.
 func CUDAIndex(i int) Device { return Device{1, int64(i)} }
 
+// gotchMeta stands for the meta device in gotch's types: a VarStore made with
+// it carries it to the layers built on it, which allocate by this package.
+// gotch's own functions take it for the CPU.
+var gotchMeta = gotch.Device{Name: "META", Value: -14}
+
 // DeviceOf converts gotch's device.
 func DeviceOf(d gotch.Device) Device {
-	if d.Value < 0 {
+	switch {
+	case d == gotchMeta:
+		return Meta
+	case d.Value < 0:
 		return CPU
 	}
 	return CUDAIndex(d.Value)
 }
 
-// Gotch converts to gotch's device; the meta device has none and becomes the CPU.
+// Gotch converts to gotch's device. The result for Meta serves to make a
+// VarStore whose parameters have shapes and no data.
 func (d Device) Gotch() gotch.Device {
-	if d.kind != CUDA.kind {
-		return gotch.CPU
+	switch {
+	case d.Is(Meta):
+		return gotchMeta
+	case d.Is(CUDA):
+		return gotch.CudaBuilder(uint(max(d.index, 0)))
 	}
-	return gotch.CudaBuilder(uint(max(d.index, 0)))
+	return gotch.CPU
 }
 
 // Is reports whether both are of one kind, whatever their index.
