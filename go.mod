@@ -20,6 +20,8 @@ require (
 	golang.org/x/text v0.40.0 // indirect
 )
 
+require gonum.org/v1/gonum v0.17.0
+
 require (
 	github.com/stretchr/testify v1.12.1
 	go.yaml.in/yaml/v3 v3.0.5

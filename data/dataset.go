@@ -2,6 +2,7 @@ package data
 
 import (
 	"fmt"
+	"image"
 
 	"github.com/gonatten/gonatten/data/codec"
 	"github.com/gonatten/gonatten/data/raster"
@@ -58,6 +59,20 @@ func (s *Sample) Decode(dst *Image) error {
 		return nil
 	}
 	return s.fail(codec.Decode(dst, s.Encoded))
+}
+
+// DecodeRegion writes to dst the part rect of the image, or a larger part, or a
+// smaller version of it by a whole factor that keeps the part at least width x
+// height pixels large. It returns where the part lies in dst. A crop that is
+// resized to width x height afterwards thus costs no more than it must.
+func (s *Sample) DecodeRegion(dst *Image, rect image.Rectangle, width, height int) (image.Rectangle, error) {
+	if err := s.Decode(dst); err != nil {
+		return image.Rectangle{}, err
+	}
+	if !rect.In(image.Rect(0, 0, dst.Width, dst.Height)) {
+		return image.Rectangle{}, s.fail(fmt.Errorf("part %v is not inside the image of %dx%d", rect, dst.Width, dst.Height))
+	}
+	return rect, nil
 }
 
 // fail names the sample in an error; nil stays nil.
