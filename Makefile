@@ -13,9 +13,9 @@ export WORKERS CUDA_ARCH
 VERSION := $(or $(shell git describe --tags --always --dirty 2>/dev/null),unknown)
 IN_ENV := scripts/env
 
-# What can be moved together finds its library beside itself; the folder of the checkout comes from internal/torch.
-RPATH := -Wl,-rpath,$$ORIGIN/../lib -Wl,-rpath,$$ORIGIN/../build/lib
-GO_LDFLAGS := -X main.version=$(VERSION) -extldflags "$(RPATH)"
+# Where the command looks for libraries, first to last: its libtorch, then libnatten installed beside it or just built.
+RUNPATH = $$($(IN_ENV) --torch)/lib:\$$ORIGIN/../lib:\$$ORIGIN/../build/lib
+GO_LDFLAGS = -X main.version=$(VERSION) -r $(RUNPATH)
 
 # csrc takes its workers from make's own -j where that was given. (Only recipes see LIBTORCH= of the command line.)
 CSRC = $(MAKE) $(if $(filter -j%,$(MAKEFLAGS)),,-j$(WORKERS)) --no-print-directory -C csrc \
@@ -43,7 +43,7 @@ lib: ready
 	@$(CSRC) lib
 
 build: lib ## build the library and the natten command (the first time also gotch: minutes)
-	$(IN_ENV) go build -v -p $(WORKERS) -buildvcs=false -ldflags '$(GO_LDFLAGS)' -o bin/natten ./cmd/natten
+	$(IN_ENV) go build -v -p $(WORKERS) -buildvcs=false -ldflags "$(GO_LDFLAGS)" -o bin/natten ./cmd/natten
 
 # Go keeps test results by what the Go code says; after a change of the library they are made anew until they pass.
 test: build test-setup test-csrc ## build, vet and run all tests
@@ -97,7 +97,7 @@ install: ## install command, libraries, header and pkg-config file under PREFIX
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/lib/pkgconfig \
 	  $(DESTDIR)$(PREFIX)/share/gonatten
 	install -m 755 bin/natten $(DESTDIR)$(PREFIX)/bin
-	install -m 755 build/lib/libnatten*.so $(DESTDIR)$(PREFIX)/lib
+	install -m 755 build/lib/* $(DESTDIR)$(PREFIX)/lib
 	install -m 644 csrc/natten.h $(DESTDIR)$(PREFIX)/include
 	sed 's|@PREFIX@|$(PREFIX)|' build/natten.pc > $(DESTDIR)$(PREFIX)/lib/pkgconfig/natten.pc
 	sed 's|$(CURDIR)/build/lib|$(PREFIX)/lib|' build/env.sh > $(DESTDIR)$(PREFIX)/share/gonatten/env.sh
