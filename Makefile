@@ -17,11 +17,12 @@ IN_ENV := scripts/env
 RUNPATH = $$($(IN_ENV) --torch)/lib:\$$ORIGIN/../lib:\$$ORIGIN/../build/lib
 GO_LDFLAGS = -X main.version=$(VERSION) -r $(RUNPATH)
 
-# csrc takes its workers from make's own -j where that was given. (Only recipes see LIBTORCH= of the command line.)
-CSRC = $(MAKE) $(if $(filter -j%,$(MAKEFLAGS)),,-j$(WORKERS)) --no-print-directory -C csrc \
-  TORCH=$$($(IN_ENV) --torch) BUILD=$(CURDIR)/build
+# A make within this one: make's own -j stands where it was given. (Only recipes see LIBTORCH= of the command line.)
+SUBMAKE = $(MAKE) $(if $(filter -j%,$(MAKEFLAGS)),,-j$(WORKERS)) --no-print-directory
+CSRC = $(SUBMAKE) -C csrc TORCH=$$($(IN_ENV) --torch) BUILD=$(CURDIR)/build
 
-.PHONY: help setup ready lib build test test-setup test-csrc test-sanitize test-examples train bench lint fmt install clean
+.PHONY: help setup ready lib gotch build test test-setup test-csrc test-sanitize test-examples train bench lint fmt \
+  install clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,7 +43,12 @@ ready:
 lib: ready
 	@$(CSRC) lib
 
-build: lib ## build the library and the natten command (the first time also gotch: minutes)
+# gotch is one long compilation on one core: it goes beside the library's many.
+gotch: ready
+	@$(IN_ENV) go build -v -p $(WORKERS) github.com/sugarme/gotch/libtch
+
+build: ready ## build the library and the natten command (the first time also gotch: minutes)
+	@$(SUBMAKE) lib gotch
 	$(IN_ENV) go build -v -p $(WORKERS) -buildvcs=false -ldflags "$(GO_LDFLAGS)" -o bin/natten ./cmd/natten
 
 # Go keeps test results by what the Go code says; after a change of the library they are made anew until they pass.
@@ -56,7 +62,7 @@ test-setup:
 	@scripts/test-setup
 
 # The library's own tests: csrc's target of that name, or its kernel test alone.
-test-csrc: lib
+test-csrc: build
 	@if grep -q '^test:' csrc/Makefile; then $(CSRC) test; else $(CSRC) cpu-test && build/bin/cpu-test; fi
 
 test-sanitize: ready ## run the library's tests under the address and undefined-behaviour sanitizers
