@@ -18,10 +18,16 @@ func (e *Error) Error() string { return fmt.Sprintf("functional: %s: %v", e.Func
 func (e *Error) Unwrap() error { return e.Err }
 
 // wrap names the function. Messages of the C++ checks start with the
-// operator's name, which the Go name replaces.
+// operator's name, which the Go name replaces. Where libtorch has no kernel
+// for a kind of tensor (sparse, quantised), its first sentence says it; pages
+// of backends follow.
 func wrap(name string, err error) error {
 	if err == nil {
 		return nil
+	}
+	if text := err.Error(); strings.HasPrefix(text, "Could not run 'natten::") {
+		sentence, _, _ := strings.Cut(text, ". ")
+		err = fmt.Errorf("%s", sentence)
 	}
 	if text, ok := strings.CutPrefix(err.Error(), "natten::"); ok {
 		if _, rest, ok := strings.Cut(text, ": "); ok {

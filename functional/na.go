@@ -78,7 +78,7 @@ func MustNA3DAV(attn, v *ts.Tensor, o Options) *ts.Tensor { return must(NA3DAV(a
 // The rank is a parameter from here on.
 
 func na(name string, rank int, q, k, v *ts.Tensor, o Options) (*ts.Tensor, error) {
-	return run(name, rank, o, []*ts.Tensor{q, k, v}, func(s *torch.Scope, t []*ts.Tensor, a arguments) *ts.Tensor {
+	return run(name, rank, o, []input{{"q", q}, {"k", k}, {"v", v}}, func(s *torch.Scope, t []*ts.Tensor, a arguments) *ts.Tensor {
 		var scale any
 		if o.Scale != 0 {
 			scale = o.Scale
@@ -88,7 +88,7 @@ func na(name string, rank int, q, k, v *ts.Tensor, o Options) (*ts.Tensor, error
 }
 
 func qk(name string, rank int, q, k *ts.Tensor, o Options) (*ts.Tensor, error) {
-	return run(name, rank, o, []*ts.Tensor{q, k}, func(s *torch.Scope, t []*ts.Tensor, a arguments) *ts.Tensor {
+	return run(name, rank, o, []input{{"q", q}, {"k", k}}, func(s *torch.Scope, t []*ts.Tensor, a arguments) *ts.Tensor {
 		scale := 1.0
 		if o.Scale != 0 {
 			scale = o.Scale
@@ -98,14 +98,20 @@ func qk(name string, rank int, q, k *ts.Tensor, o Options) (*ts.Tensor, error) {
 }
 
 func av(name string, rank int, attn, v *ts.Tensor, o Options) (*ts.Tensor, error) {
-	return run(name, rank, o, []*ts.Tensor{attn, v}, func(s *torch.Scope, t []*ts.Tensor, a arguments) *ts.Tensor {
+	return run(name, rank, o, []input{{"attn", attn}, {"v", v}}, func(s *torch.Scope, t []*ts.Tensor, a arguments) *ts.Tensor {
 		return s.Op(opAV, t[0], t[1], a.kernelSize, a.dilation, a.isCausal, a.stride)
 	})
 }
 
+// input is a tensor argument and its name for errors.
+type input struct {
+	name   string
+	tensor *ts.Tensor
+}
+
 // run brings the tensors into the operators' heads-last order by views, calls,
 // and brings the result back.
-func run(name string, rank int, o Options, tensors []*ts.Tensor,
+func run(name string, rank int, o Options, inputs []input,
 	call func(*torch.Scope, []*ts.Tensor, arguments) *ts.Tensor) (*ts.Tensor, error) {
 	a, err := o.arguments(rank)
 	if err != nil {
@@ -114,29 +120,28 @@ func run(name string, rank int, o Options, tensors []*ts.Tensor,
 	if o.Layout != HeadsLast && o.Layout != HeadsFirst {
 		return nil, wrap(name, fmt.Errorf("Layout is %d, want HeadsLast or HeadsFirst", o.Layout))
 	}
+	if o.RPB != nil && o.RPB.Ctensor() == nil {
+		return nil, wrap(name, fmt.Errorf("rpb: tensor was dropped"))
+	}
 	s := torch.NewScope()
 	defer s.Close()
-	views := tensors
-	if o.Layout == HeadsFirst {
-		views = make([]*ts.Tensor, len(tensors))
-		for i, t := range tensors {
-			views[i] = headsLast(s, rank, t)
+	tensors := make([]*ts.Tensor, len(inputs))
+	for i, in := range inputs {
+		// Nil, dropped and undefined tensors have no device to dispatch on.
+		info, err := torch.InfoOf(in.tensor)
+		if err != nil {
+			return nil, wrap(name, fmt.Errorf("%s: %w", in.name, err))
+		}
+		tensors[i] = in.tensor
+		// Tensors of another rank stay as they are, for the operator's own check to name them.
+		if o.Layout == HeadsFirst && len(info.Shape) == rank+3 {
+			tensors[i] = s.Movedim(in.tensor, 1, -2)
 		}
 	}
-	out := call(s, views, a)
+	out := call(s, tensors, a)
 	if o.Layout == HeadsFirst {
 		out = s.Movedim(out, -2, 1)
 	}
 	out, err = s.Return(out)
 	return out, wrap(name, err)
-}
-
-// headsLast moves dimension 1 to before the last. Tensors of another rank go
-// through as they are, for the operator's own check to name them.
-func headsLast(s *torch.Scope, rank int, t *ts.Tensor) *ts.Tensor {
-	info, err := torch.InfoOf(t)
-	if err != nil || len(info.Shape) != rank+3 {
-		return t
-	}
-	return s.Movedim(t, 1, -2)
 }

@@ -195,3 +195,38 @@ func (p *Problem) Attention(q, k, v, rpb, dout []float64) *Result {
 	}
 	return r
 }
+
+// Magnitudes are the same sums as [Problem.Attention]'s with every term's
+// absolute value: rounding errors are small multiples of the roundoff times
+// these, however much the terms cancel. dout must be given.
+func (p *Problem) Magnitudes(q, k, v, rpb, dout []float64) *Result {
+	r := &Result{Attn: Softmax(p.QK(q, k, rpb), p.Slots())}
+	q, k, v, dout = absolute(q), absolute(k), absolute(v), absolute(dout)
+	r.Logits, r.Out = p.QK(q, k, absolute(rpb)), p.AV(r.Attn, v)
+	var dattn []float64
+	dattn, r.DV = p.AVBackward(r.Attn, v, dout)
+	slots := p.Slots()
+	dlogits := make([]float64, len(dattn))
+	for start := 0; start < len(dattn); start += slots {
+		dot := 0.0
+		for i := start; i < start+slots; i++ {
+			dot += r.Attn[i] * dattn[i]
+		}
+		for i := start; i < start+slots; i++ {
+			dlogits[i] = r.Attn[i] * (dattn[i] + dot)
+		}
+	}
+	r.DQ, r.DK, r.DRPB = p.QKBackward(q, k, rpb, dlogits)
+	return r
+}
+
+func absolute(x []float64) []float64 {
+	if x == nil {
+		return nil
+	}
+	y := make([]float64, len(x))
+	for i, v := range x {
+		y[i] = math.Abs(v)
+	}
+	return y
+}
