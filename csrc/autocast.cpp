@@ -4,7 +4,6 @@
 #include <ATen/autocast_mode.h>
 #include <torch/library.h>
 
-#include "checks.h"
 #include "ops.h"
 
 namespace natten {
@@ -22,16 +21,27 @@ struct Autocast {
   static Tensor low(const Tensor& t) {
     return at::autocast::cached_cast(at::autocast::get_lower_precision_fp_from_device_type(device), t, device);
   }
+  static OptionalTensor low(const OptionalTensor& t) { return has(t) ? OptionalTensor(low(*t)) : t; }
   // float32, or q's own dtype where autocast leaves that alone (float64).
   static OptionalTensor bias(const OptionalTensor& rpb, const Tensor& q) {
     return has(rpb) ? OptionalTensor(rpb->to(accumulate_type(q.scalar_type()))) : rpb;
   }
 
   static Tensor na(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb, Ints kernel_size,
-                   Ints dilation, const Bools& is_causal, c10::optional<double> scale, Ints stride) {
+                   Ints dilation, const Bools& is_causal, c10::optional<double> scale, Ints stride,
+                   const OptionalTensor& extra_k, const OptionalTensor& extra_v, double dropout_p,
+                   c10::optional<int64_t> seed) {
     c10::impl::ExcludeDispatchKeyGuard guard(key);
     const Tensor lq = low(q);
-    return ops::na(lq, low(k), low(v), bias(rpb, lq), {kernel_size, dilation, is_causal, stride}, scale);
+    return ops::na(lq, low(k), low(v), bias(rpb, lq), {kernel_size, dilation, is_causal, stride}, scale,
+                   {low(extra_k), low(extra_v), dropout_p, seed});
+  }
+  static std::tuple<Tensor, Tensor> na_lse(const Tensor& q, const Tensor& k, const Tensor& v,
+                                           const OptionalTensor& rpb, Ints kernel_size, Ints dilation,
+                                           const Bools& is_causal, c10::optional<double> scale, Ints stride) {
+    c10::impl::ExcludeDispatchKeyGuard guard(key);
+    const Tensor lq = low(q);
+    return ops::na_lse(lq, low(k), low(v), bias(rpb, lq), {kernel_size, dilation, is_causal, stride}, scale);
   }
   static Tensor na_qk(const Tensor& q, const Tensor& k, const OptionalTensor& rpb, Ints kernel_size, Ints dilation,
                       const Bools& is_causal, double scale, Ints stride) {
@@ -47,6 +57,7 @@ struct Autocast {
 
   static void add(torch::Library& m) {
     m.impl("na", na);
+    m.impl("na_lse", na_lse);
     m.impl("na_qk", na_qk);
     m.impl("na_av", na_av);
   }

@@ -138,6 +138,18 @@ Problem check_av(const char* op, const at::Tensor& attn, const at::Tensor& v, co
   return problem;
 }
 
+void check_extra(const char* op, const at::Tensor& q, const at::Tensor& v, const OptionalTensor& extra_k,
+                 const OptionalTensor& extra_v, const Problem& problem) {
+  TORCH_CHECK(has(extra_k) == has(extra_v), "natten::", op, ": extra_k and extra_v go together, but only ",
+              has(extra_k) ? "extra_k" : "extra_v", " is given");
+  if (!has(extra_k)) return;
+  const int64_t count = extra_k->dim() == 4 ? extra_k->size(1) : 1;
+  const int64_t key[] = {problem.batch, count, problem.kv_heads, problem.dim};
+  const int64_t value[] = {problem.batch, count, problem.kv_heads, problem.value_dim};
+  check_same(op, "extra_k", *extra_k, key, q);
+  check_same(op, "extra_v", *extra_v, value, v);
+}
+
 void check_same(const char* op, const char* name, const at::Tensor& t, at::IntArrayRef shape,
                 const at::Tensor& like) {
   check_like(op, name, t, like);

@@ -26,6 +26,10 @@ Problem check_na(const char* op, const at::Tensor& q, const at::Tensor& k, const
 Problem check_qk(const char* op, const at::Tensor& q, const at::Tensor& k, const OptionalTensor& rpb,
                  const Geometry& geometry, double scale);
 Problem check_av(const char* op, const at::Tensor& attn, const at::Tensor& v, const Geometry& geometry);
+// Keys and values that every query attends to besides its neighborhood: extra_k [B, E, H, D], extra_v [B, E, H, Dv],
+// with the heads of k and v. Both or none.
+void check_extra(const char* op, const at::Tensor& q, const at::Tensor& v, const OptionalTensor& extra_k,
+                 const OptionalTensor& extra_v, const Problem& problem);
 // `t` must have exactly the shape, dtype and device of `like` (named for the message).
 void check_same(const char* op, const char* name, const at::Tensor& t, at::IntArrayRef shape, const at::Tensor& like);
 

@@ -3,7 +3,7 @@
 #include <ATen/Functions.h>
 #include <torch/library.h>
 
-#include "checks.h"
+#include "composite.h"
 
 namespace natten {
 namespace {
@@ -25,7 +25,11 @@ std::tuple<Tensor, Tensor> na_forward(const Tensor& q, const Tensor& k, const Te
 }
 
 Tensor na(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb, Ints kernel_size,
-          Ints dilation, const Bools& is_causal, c10::optional<double> scale, Ints stride) {
+          Ints dilation, const Bools& is_causal, c10::optional<double> scale, Ints stride,
+          const OptionalTensor& extra_k, const OptionalTensor& extra_v, double dropout_p,
+          c10::optional<int64_t> seed) {
+  const Extras extras{extra_k, extra_v, dropout_p, seed};
+  if (extras.any()) return na_with_extras(q, k, v, rpb, {kernel_size, dilation, is_causal, stride}, scale, extras);
   return std::get<0>(na_forward(q, k, v, rpb, kernel_size, dilation, is_causal, scale, stride));
 }
 
@@ -64,6 +68,7 @@ std::tuple<Tensor, Tensor> na_av_backward(const Tensor&, const Tensor& attn, con
 
 TORCH_LIBRARY_IMPL(natten, Meta, m) {
   m.impl("na", na);
+  m.impl("na_lse", na_forward);
   m.impl("na_qk", na_qk);
   m.impl("na_av", na_av);
   m.impl("_na_forward", na_forward);

@@ -18,9 +18,18 @@ using Bools = const c10::List<bool>&;
 
 }  // namespace
 
-T na(const T& q, const T& k, const T& v, const O& rpb, const Geometry& g, c10::optional<double> scale) {
-  static const auto op = find<T(const T&, const T&, const T&, const O&, Ints, Ints, Bools, c10::optional<double>, Ints)>(
-      "natten::na");
+T na(const T& q, const T& k, const T& v, const O& rpb, const Geometry& g, c10::optional<double> scale,
+     const Extras& extras) {
+  static const auto op = find<T(const T&, const T&, const T&, const O&, Ints, Ints, Bools, c10::optional<double>, Ints,
+                                const O&, const O&, double, c10::optional<int64_t>)>("natten::na");
+  return op.call(q, k, v, rpb, g.kernel_size, g.dilation, g.is_causal, scale, g.stride, extras.k, extras.v,
+                 extras.dropout_p, extras.seed);
+}
+
+std::tuple<T, T> na_lse(const T& q, const T& k, const T& v, const O& rpb, const Geometry& g,
+                        c10::optional<double> scale) {
+  static const auto op = find<std::tuple<T, T>(const T&, const T&, const T&, const O&, Ints, Ints, Bools,
+                                               c10::optional<double>, Ints)>("natten::na_lse");
   return op.call(q, k, v, rpb, g.kernel_size, g.dilation, g.is_causal, scale, g.stride);
 }
 

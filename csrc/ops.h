@@ -6,10 +6,25 @@
 
 #include "checks.h"
 
+namespace natten {
+
+// What natten::na takes besides a plain neighborhood.
+struct Extras {
+  OptionalTensor k, v;
+  double dropout_p = 0.0;
+  c10::optional<int64_t> seed;
+  bool any() const { return has(k) || has(v) || dropout_p != 0.0; }
+};
+
+}  // namespace natten
+
 namespace natten::ops {
 
 at::Tensor na(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const OptionalTensor& rpb,
-              const Geometry& geometry, c10::optional<double> scale);
+              const Geometry& geometry, c10::optional<double> scale, const Extras& extras = {});
+std::tuple<at::Tensor, at::Tensor> na_lse(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                          const OptionalTensor& rpb, const Geometry& geometry,
+                                          c10::optional<double> scale);
 std::tuple<at::Tensor, at::Tensor> na_forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                               const OptionalTensor& rpb, const Geometry& geometry,
                                               c10::optional<double> scale);

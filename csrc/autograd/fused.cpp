@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "../composite.h"
 #include "bilinear.h"
 
 namespace natten::autograd {
@@ -23,24 +24,47 @@ struct Gradients {
   Tensor dq, dk, dv, drpb;
 };
 
-// Gradients as differentiable functions of everything they depend on.
-Gradients differentiable_backward(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v,
-                                  const OptionalTensor& rpb, const Geometry& geometry, double scale, bool rpb_grad) {
+// Gradients as differentiable functions of everything they depend on. dlse may be undefined.
+Gradients differentiable_backward(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k,
+                                  const Tensor& v, const OptionalTensor& rpb, const Geometry& geometry, double scale,
+                                  bool rpb_grad) {
   const Tensor weights = qk(q, k, rpb, geometry, scale).softmax(-1);
-  const Tensor dlogits = through_softmax(weights, zero_empty(qk(dout, v, {}, geometry, 1.0), geometry));
+  Tensor dlogits = through_softmax(weights, zero_empty(qk(dout, v, {}, geometry, 1.0), geometry));
+  if (dlse.defined()) dlogits = dlogits + weights * dlse.unsqueeze(-1).to(weights.scalar_type());
   return {av(dlogits, k, geometry) * scale, iv(dlogits, q, geometry, k.size(-2)) * scale,
           iv(weights, dout, geometry, v.size(-2)), rpb_grad ? scatter(dlogits, *rpb, geometry) : Tensor()};
 }
 
+// The kernels subtract dout . out from each query's dP. A gradient of the
+// log-sum-exp adds to it; it enters as one more channel, in which out is -dlse,
+// dout is 1 and v is 0.
+Tensor with_channel(const Tensor& t, const Tensor& channel) {
+  return at::cat({t, channel.to(t.scalar_type()).expand(t.sizes().slice(0, t.dim() - 1)).unsqueeze(-1)}, -1);
+}
+
+Gradients fused_backward(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k, const Tensor& v,
+                         const OptionalTensor& rpb, const Tensor& out, const Tensor& lse, const Geometry& geometry,
+                         c10::optional<double> scale, bool rpb_grad) {
+  if (dlse.defined()) {
+    const Tensor zero = at::zeros({}, v.options());
+    const Gradients g = fused_backward(with_channel(dout, zero + 1), {}, q, k, with_channel(v, zero), rpb,
+                                       with_channel(out, -dlse), lse, geometry, scale, rpb_grad);
+    return {g.dq, g.dk, g.dv.narrow(-1, 0, v.size(-1)), g.drpb};
+  }
+  auto [dq, dk, dv, drpb] = ops::na_backward(dout, q, k, v, rpb, out, lse, geometry, scale, rpb_grad);
+  return {dq, dk, dv, rpb_grad ? drpb : Tensor()};
+}
+
 struct NA : torch::autograd::Function<NA> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& q, const Tensor& k, const Tensor& v,
-                        const OptionalTensor& rpb, const Geometry* geometry, c10::optional<double> scale) {
+  static variable_list forward(AutogradContext* ctx, const Tensor& q, const Tensor& k, const Tensor& v,
+                               const OptionalTensor& rpb, const Geometry* geometry, c10::optional<double> scale) {
     at::AutoDispatchBelowADInplaceOrView guard;
     auto [out, lse] = ops::na_forward(q, k, v, rpb, *geometry, scale);
     Saved::store(ctx, *geometry);
     ctx->saved_data["scale"] = scale;
     ctx->save_for_backward({q, k, v, rpb.value_or(Tensor()), out, lse});
-    return out;
+    ctx->set_materialize_grads(false);
+    return {out, lse};
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const Saved saved(ctx);
@@ -49,43 +73,66 @@ struct NA : torch::autograd::Function<NA> {
     const OptionalTensor rpb = optional(t[3]);
     const auto scale = ctx->saved_data["scale"].toOptional<double>();
     const bool rpb_grad = has(rpb) && ctx->needs_input_grad(3);
-    if (at::GradMode::is_enabled()) {
-      const Gradients g = differentiable_backward(grads[0], q, k, v, rpb, saved.geometry(), scale_of(scale, q), rpb_grad);
-      return {g.dq, g.dk, g.dv, g.drpb, Tensor(), Tensor()};
-    }
-    auto [dq, dk, dv, drpb] =
-        ops::na_backward(grads[0], q, k, v, rpb, t[4], t[5], saved.geometry(), scale, rpb_grad);
-    return {dq, dk, dv, rpb_grad ? drpb : Tensor(), Tensor(), Tensor()};
+    const Tensor &dlse = grads[1], dout = grads[0].defined() ? grads[0] : at::zeros_like(t[4]);
+    const Gradients g =
+        at::GradMode::is_enabled()
+            ? differentiable_backward(dout, dlse, q, k, v, rpb, saved.geometry(), scale_of(scale, q), rpb_grad)
+            : fused_backward(dout, dlse, q, k, v, rpb, t[4], t[5], saved.geometry(), scale, rpb_grad);
+    return {g.dq, g.dk, g.dv, g.drpb, Tensor(), Tensor()};
   }
 };
 
-// d out = AV(dP, v) + AV(P, dv) with dP through the softmax of the logits' tangent.
-Tensor output_tangent(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb,
-                      const Geometry& geometry, double scale) {
+// Tangents of out and lse: d lse = sum P d logits, and
+// d out = AV(dP, v) + AV(P, dv) with dP through the softmax.
+void set_tangents(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb,
+                  const Geometry& geometry, double scale, const Tensor& out, const Tensor& lse) {
   const Tensor pq = primal(q), pk = primal(k), pv = primal(v);
   const Tensor weights = qk(pq, pk, primal(rpb), geometry, scale).softmax(-1);
   Tensor dlogits, sum;
   if (has_tangent(q)) add_term(dlogits, zero_empty(qk(tangent(q), pk, {}, geometry, scale), geometry));
   if (has_tangent(k)) add_term(dlogits, zero_empty(qk(pq, tangent(k), {}, geometry, scale), geometry));
   if (has_tangent(rpb)) add_term(dlogits, gather(tangent(*rpb), pq, geometry));
-  if (dlogits.defined()) add_term(sum, av(through_softmax(weights, dlogits), pv, geometry));
+  if (dlogits.defined()) {
+    add_term(sum, av(through_softmax(weights, dlogits), pv, geometry));
+    lse._set_fw_grad((weights * dlogits).sum(-1).to(lse.scalar_type()), kLevel, /*is_inplace_op=*/false);
+  }
   if (has_tangent(v)) add_term(sum, av(weights, tangent(v), geometry));
-  return sum;
+  out._set_fw_grad(sum, kLevel, /*is_inplace_op=*/false);
 }
 
-Tensor na(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb, at::IntArrayRef kernel_size,
-          at::IntArrayRef dilation, const c10::List<bool>& is_causal, c10::optional<double> scale,
-          at::IntArrayRef stride) {
-  const Geometry geometry{kernel_size, dilation, is_causal, stride};
-  Tensor out = NA::apply(primal(q), primal(k), primal(v), primal(rpb), &geometry, scale);
+using Bools = c10::List<bool>;
+using Ints = at::IntArrayRef;
+
+std::tuple<Tensor, Tensor> fused(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb,
+                                 const Geometry& geometry, c10::optional<double> scale) {
+  const variable_list results = NA::apply(primal(q), primal(k), primal(v), primal(rpb), &geometry, scale);
   if (has_tangent(q) || has_tangent(k) || has_tangent(v) || has_tangent(rpb)) {
-    out._set_fw_grad(output_tangent(q, k, v, rpb, geometry, scale_of(scale, q)), kLevel, /*is_inplace_op=*/false);
+    set_tangents(q, k, v, rpb, geometry, scale_of(scale, q), results[0], results[1]);
   }
-  return out;
+  return {results[0], results[1]};
+}
+
+std::tuple<Tensor, Tensor> na_lse(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb,
+                                  Ints kernel_size, Ints dilation, const Bools& is_causal,
+                                  c10::optional<double> scale, Ints stride) {
+  return fused(q, k, v, rpb, {kernel_size, dilation, is_causal, stride}, scale);
+}
+
+Tensor na(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb, Ints kernel_size,
+          Ints dilation, const Bools& is_causal, c10::optional<double> scale, Ints stride,
+          const OptionalTensor& extra_k, const OptionalTensor& extra_v, double dropout_p,
+          c10::optional<int64_t> seed) {
+  const Geometry geometry{kernel_size, dilation, is_causal, stride};
+  const Extras extras{extra_k, extra_v, dropout_p, seed};
+  if (extras.any()) return na_with_extras(q, k, v, rpb, geometry, scale, extras);
+  return std::get<0>(fused(q, k, v, rpb, geometry, scale));
 }
 
 }  // namespace
 
-TORCH_LIBRARY_IMPL(natten, Autograd, m) { m.impl("na", na); }
+TORCH_LIBRARY_IMPL(natten, Autograd, m) {
+  m.impl("na", na);
+  m.impl("na_lse", na_lse);
+}
 
 }  // namespace natten::autograd

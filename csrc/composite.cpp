@@ -1,0 +1,156 @@
+#include "composite.h"
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/library.h>
+
+namespace natten {
+namespace {
+
+using at::Tensor;
+using Bools = c10::List<bool>;
+using Ints = at::IntArrayRef;
+
+// [B, *spatial, H, X] <-> [B, H, tokens, X]
+Tensor heads_first(const Tensor& t) { return t.flatten(1, -3).transpose(1, 2); }
+Tensor heads_last(const Tensor& t, Ints token_shape) {
+  std::vector<int64_t> shape = token_shape.vec();
+  shape.push_back(t.size(-1));
+  return t.transpose(1, 2).reshape(shape);
+}
+
+// Additional keys or values [B, E, Hkv, X] as [B, H, E, X].
+Tensor spread(const Tensor& t, int64_t heads) {
+  const Tensor first = t.transpose(1, 2);
+  return first.size(1) == heads ? first : first.repeat_interleave(heads / first.size(1), 1);
+}
+
+// Scaled logits of every query against the additional keys, [B, *spatial, H, E].
+Tensor extra_logits(const Tensor& q, const Tensor& extra_k, const Problem& problem) {
+  const Tensor logits = at::matmul(heads_first(q) * problem.scale, spread(extra_k, problem.heads).transpose(-1, -2));
+  return heads_last(logits, token_shape(problem, -1));
+}
+Tensor extra_values(const Tensor& weights, const Tensor& extra_v, const Problem& problem) {
+  return heads_last(at::matmul(heads_first(weights), spread(extra_v, problem.heads)), token_shape(problem, -1));
+}
+
+// Ones scaled by 1/(1-p) with probability 1-p, zeros else. A seed makes its own
+// generator on the CPU, so the mask is the same on every device.
+Tensor dropout_mask(const Tensor& like, double p, c10::optional<int64_t> seed) {
+  at::NoGradGuard no_grad;
+  Tensor mask = at::empty(like.sizes(), like.options().device(seed.has_value() ? at::kCPU : like.device()));
+  if (like.is_meta()) return at::empty_like(like);
+  if (seed.has_value()) {
+    mask.bernoulli_(1 - p, at::detail::createCPUGenerator(static_cast<uint64_t>(*seed)));
+  } else {
+    mask.bernoulli_(1 - p);
+  }
+  return mask.to(like.device()).div_(1 - p);
+}
+
+}  // namespace
+
+std::tuple<Tensor, Tensor> merge_attentions(at::TensorList outs, at::TensorList lses) {
+  const char* op = "merge_attentions";
+  TORCH_CHECK(!outs.empty() && outs.size() == lses.size(), "natten::", op, ": outs has ", outs.size(),
+              " tensors and lses ", lses.size(), ", want as many of each, at least one");
+  for (size_t i = 0; i < outs.size(); i++) {
+    TORCH_CHECK(outs[i].dim() >= 1 && outs[i].sizes() == outs[0].sizes(), "natten::", op, ": outs[", i, "] has shape ",
+                outs[i].sizes(), ", want ", outs[0].sizes(), " like outs[0]");
+    TORCH_CHECK(lses[i].sizes() == outs[0].sizes().slice(0, outs[0].dim() - 1), "natten::", op, ": lses[", i,
+                "] has shape ", lses[i].sizes(), ", want ", outs[0].sizes().slice(0, outs[0].dim() - 1));
+  }
+  const Tensor all = at::stack(lses);
+  const Tensor lse = all.logsumexp(0);
+  const Tensor weights = (all - lse).exp().unsqueeze(-1);
+  Tensor out = outs[0] * weights[0];
+  for (size_t i = 1; i < outs.size(); i++) out = out + outs[i] * weights[static_cast<int64_t>(i)];
+  return {out.to(outs[0].scalar_type()), lse};
+}
+
+Tensor na_with_extras(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb,
+                      const Geometry& geometry, c10::optional<double> scale, const Extras& extras) {
+  const Problem problem = check_na("na", q, k, v, rpb, geometry, scale);
+  check_extra("na", q, v, extras.k, extras.v, problem);
+  TORCH_CHECK(extras.dropout_p >= 0 && extras.dropout_p < 1, "natten::na: dropout_p is ", extras.dropout_p,
+              ", want a probability in [0, 1)");
+  if (extras.dropout_p == 0) {
+    auto [out, lse] = ops::na_lse(q, k, v, rpb, geometry, scale);
+    const Tensor logits = extra_logits(q, *extras.k, problem);
+    const Tensor extra_lse = logits.to(lse.scalar_type()).logsumexp(-1);
+    const Tensor extra_out = extra_values(logits.softmax(-1), *extras.v, problem);
+    return std::get<0>(merge_attentions({out, extra_out}, {lse, extra_lse}));
+  }
+  Tensor logits = ops::na_qk(q, k, rpb, geometry, problem.scale);
+  const int64_t slots = logits.size(-1);
+  if (has(extras.k)) logits = at::cat({logits, extra_logits(q, *extras.k, problem)}, -1);
+  const Tensor weights = logits.softmax(-1);
+  const Tensor kept = weights * dropout_mask(weights, extras.dropout_p, extras.seed);
+  Tensor out = ops::na_av(kept.narrow(-1, 0, slots), v, geometry);
+  if (has(extras.k)) {
+    out = out + extra_values(kept.narrow(-1, slots, kept.size(-1) - slots), *extras.v, problem);
+  }
+  return out;
+}
+
+Tensor na_varlen(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb, Ints sizes,
+                 const Geometry& geometry, c10::optional<double> scale) {
+  const char* op = "na_varlen";
+  const int64_t rank = static_cast<int64_t>(geometry.kernel_size.size());
+  TORCH_CHECK(rank >= 1 && rank <= kAxes, "natten::", op, ": kernel_size has ", rank, " entries, want 1 to ", kAxes);
+  TORCH_CHECK(static_cast<int64_t>(sizes.size()) % rank == 0, "natten::", op, ": sizes has ", sizes.size(),
+              " entries, want a multiple of ", rank, ", the spatial sizes of each sample");
+  std::vector<int64_t> lengths;
+  int64_t total = 0;
+  for (size_t i = 0; i < sizes.size(); i += rank) {
+    int64_t length = 1;
+    for (int64_t axis = 0; axis < rank; axis++) {
+      const int64_t size = sizes[i + axis];
+      TORCH_CHECK(size >= 0 && (size == 0 || length <= (int64_t{1} << 48) / size), "natten::", op, ": sizes[",
+                  i + axis, "] is ", size, ", want a spatial size");
+      length *= size;
+    }
+    lengths.push_back(length);
+    total += length;
+  }
+  for (const Tensor* t : {&q, &k, &v}) {
+    const char* name = t == &q ? "q" : t == &k ? "k" : "v";
+    TORCH_CHECK(t->dim() == 3, "natten::", op, ": ", name, " has ", t->dim(), " dimensions, want 3 ([tokens, heads, dim])");
+    TORCH_CHECK(t->size(0) == total, "natten::", op, ": ", name, " has ", t->size(0), " tokens, want ", total,
+                ", the sum over sizes");
+  }
+  if (lengths.empty()) return at::empty({0, q.size(1), v.size(2)}, q.options());
+  // Split, not narrow: its gradient is one concatenation.
+  const auto qs = q.split_with_sizes(lengths), ks = k.split_with_sizes(lengths), vs = v.split_with_sizes(lengths);
+  std::vector<Tensor> outs;
+  for (size_t i = 0; i < lengths.size(); i++) {
+    std::vector<int64_t> lead{1};
+    for (int64_t axis = 0; axis < rank; axis++) lead.push_back(sizes[i * rank + axis]);
+    const auto sample = [&lead](const Tensor& t) {
+      std::vector<int64_t> shape = lead;
+      shape.push_back(t.size(1));
+      shape.push_back(t.size(2));
+      return t.view(shape);
+    };
+    if (lengths[i] == 0) continue;
+    outs.push_back(ops::na(sample(qs[i]), sample(ks[i]), sample(vs[i]), rpb, geometry, scale).flatten(0, rank));
+  }
+  return outs.empty() ? at::empty({0, q.size(1), v.size(2)}, q.options()) : at::cat(outs);
+}
+
+namespace {
+
+Tensor na_varlen_op(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb, Ints sizes,
+                    Ints kernel_size, Ints dilation, const Bools& is_causal, c10::optional<double> scale,
+                    Ints stride) {
+  return na_varlen(q, k, v, rpb, sizes, {kernel_size, dilation, is_causal, stride}, scale);
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(natten, CompositeImplicitAutograd, m) {
+  m.impl("merge_attentions", merge_attentions);
+  m.impl("na_varlen", na_varlen_op);
+}
+
+}  // namespace natten
