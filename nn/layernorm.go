@@ -6,8 +6,8 @@ import (
 	"github.com/sugarme/gotch/ts"
 )
 
-// layerNormEps is PyTorch's default, which all published models use.
-const layerNormEps = 1e-5
+// LayerNormEps is PyTorch's default, which all published models use.
+const LayerNormEps = 1e-5
 
 // LayerNorm normalises the last dimension to mean 0 and variance 1, then
 // scales and shifts (arXiv 1607.06450).
@@ -34,6 +34,6 @@ func NewLayerNorm(path *gotchnn.Path, dim int64) (*LayerNorm, error) {
 // Apply maps [..., dim] to [..., dim].
 func (l *LayerNorm) Apply(x *ts.Tensor, _ bool) (*ts.Tensor, error) {
 	return l.Run(func(s *torch.Scope) *ts.Tensor {
-		return s.LayerNorm(x, []int64{l.dim}, l.Weight, l.Bias, layerNormEps)
+		return s.LayerNorm(x, []int64{l.dim}, l.Weight, l.Bias, LayerNormEps)
 	})
 }

@@ -37,8 +37,13 @@ func NewGlobalAttention(path *gotchnn.Path, c BlockConfig) (*GlobalAttention, er
 	tokens := a.size * a.size
 	s := torch.NewScope()
 	defer s.Close()
-	index := s.Own(torch.FromSlice(relativePositionIndex(a.size), tokens, tokens))
-	index = s.ToDevice(index, torch.DeviceOf(path.Device()), gotch.Int64)
+	device := torch.DeviceOf(path.Device())
+	var index *ts.Tensor
+	if device.Is(torch.Meta) { // only the shape is wanted, and the table may be large
+		index = s.Zeros([]int64{tokens, tokens}, gotch.Int64, device)
+	} else {
+		index = s.ToDevice(s.Own(torch.FromSlice(relativePositionIndex(a.size), tokens, tokens)), device, gotch.Int64)
+	}
 	if s.Err() != nil {
 		return nil, fmt.Errorf("blocks: GlobalAttention: %w", s.Err())
 	}
