@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -13,7 +14,7 @@ const (
 	maxHeaderSize = 100_000_000
 	// maxTensors bounds what a header of many empty tensors can make a reader allocate. Real checkpoints stay below
 	// ten thousand.
-	maxTensors = 1 << 18
+	maxTensors = 1 << 17
 	// metadataKey is the header entry that holds strings rather than a tensor.
 	metadataKey = "__metadata__"
 )
@@ -216,7 +217,7 @@ func (p *headerParser) string() (string, error) {
 	if err := p.expect('"'); err != nil {
 		return "", err
 	}
-	start := p.pos
+	start, escaped := p.pos, false
 	for p.pos < len(p.src) {
 		n := bytes.IndexAny(p.src[p.pos:], `"\`)
 		if n < 0 {
@@ -224,10 +225,15 @@ func (p *headerParser) string() (string, error) {
 		}
 		p.pos += n
 		if p.src[p.pos] == '\\' {
+			escaped = true
 			p.pos += 2 // the escaped byte cannot end the string
 			continue
 		}
 		p.pos++
+		text := p.src[start : p.pos-1]
+		if !escaped && !bytes.ContainsFunc(text, unicode.IsControl) {
+			return string(text), nil
+		}
 		var s string
 		if err := json.Unmarshal(p.src[start-1:p.pos], &s); err != nil {
 			return "", p.errorf("bad string: %v", err)

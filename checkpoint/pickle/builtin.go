@@ -41,7 +41,7 @@ func builtin(class Global, args Tuple) (value any, ok bool, err error) {
 		if items, isList := args[0].(*List); isList && len(args) == 1 {
 			return &List{Items: slices.Clone(items.Items)}, true, nil
 		}
-	case Global{"builtins", "bytearray"}, Global{"__builtin__", "bytearray"}, Global{"builtins", "bytes"}:
+	case Global{"builtins", "bytearray"}, Global{"__builtin__", "bytearray"}, Global{"builtins", "bytes"}, Global{"__builtin__", "bytes"}:
 		if len(args) == 0 {
 			return Bytes{}, true, nil
 		}
@@ -53,6 +53,12 @@ func builtin(class Global, args Tuple) (value any, ok bool, err error) {
 			re, reOK := args[0].(float64)
 			im, imOK := args[1].(float64)
 			return complex(re, im), reOK && imOK, nil
+		}
+	case Global{"copyreg", "_reconstructor"}, Global{"copy_reg", "_reconstructor"}:
+		// Protocols 0 and 1 make instances by (class, base, state of base).
+		if len(args) == 3 && args[2] == nil {
+			inner, isClass := args[0].(Global)
+			return &Object{Class: inner}, isClass, nil
 		}
 	case Global{"_codecs", "encode"}:
 		// Protocols below 3 have no bytes: Python writes them as text in Latin-1.
