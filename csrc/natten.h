@@ -59,7 +59,8 @@ NATTEN_API char* natten_call(natten_operator op, const int64_t* arguments, int64
 NATTEN_API void natten_tensor_free(natten_tensor tensor);
 
 /* Fixed facts and shape in one call: info = {defined, dtype, device type, device index, bytes per element,
- * contiguous, requires_grad, dim, sizes..., strides...}; room for `capacity` words. */
+ * contiguous, requires_grad, dim, nested, sizes..., strides...}; room for `capacity` words. A nested tensor's ragged
+ * sizes are -1 and its strides 0. */
 NATTEN_API char* natten_tensor_info(natten_tensor tensor, int64_t* info, int64_t capacity);
 
 /* Copies `bytes` bytes between memory and a tensor of exactly that size, converting layout and device, not dtype. */

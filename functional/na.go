@@ -78,20 +78,26 @@ func MustNA3DAV(attn, v *ts.Tensor, o Options) *ts.Tensor { return must(NA3DAV(a
 // The rank is a parameter from here on.
 
 func na(name string, rank int, q, k, v *ts.Tensor, o Options) (*ts.Tensor, error) {
-	return run(name, rank, o, []input{{"q", q}, {"k", k}, {"v", v}}, func(s *torch.Scope, t []*ts.Tensor, a arguments) *ts.Tensor {
-		var scale any
-		if o.Scale != 0 {
-			scale = o.Scale
+	inputs := []input{{"q", q}, {"k", k}, {"v", v}}
+	return run(name, rank, o, inputs, func(s *torch.Scope, t []*ts.Tensor, a arguments) *ts.Tensor {
+		extraK, extraV := o.ExtraK, o.ExtraV
+		if o.Layout == HeadsFirst {
+			extraK, extraV = extraHeadsLast(s, extraK), extraHeadsLast(s, extraV)
 		}
-		return s.Op(opNA, t[0], t[1], t[2], o.RPB, a.kernelSize, a.dilation, a.isCausal, scale, a.stride)
+		var seed any
+		if o.Seed != nil {
+			seed = *o.Seed
+		}
+		return s.Op(opNA, t[0], t[1], t[2], o.RPB, a.kernelSize, a.dilation, a.isCausal, o.scale(), a.stride,
+			extraK, extraV, o.DropoutP, seed)
 	})
 }
 
 func qk(name string, rank int, q, k *ts.Tensor, o Options) (*ts.Tensor, error) {
 	return run(name, rank, o, []input{{"q", q}, {"k", k}}, func(s *torch.Scope, t []*ts.Tensor, a arguments) *ts.Tensor {
-		scale := 1.0
-		if o.Scale != 0 {
-			scale = o.Scale
+		scale := o.scale()
+		if scale == nil {
+			scale = 1.0
 		}
 		return s.Op(opQK, t[0], t[1], o.RPB, a.kernelSize, a.dilation, a.isCausal, scale, a.stride)
 	})
@@ -109,19 +115,29 @@ type input struct {
 	tensor *ts.Tensor
 }
 
-// run brings the tensors into the operators' heads-last order by views, calls,
-// and brings the result back.
+// run is runAll for functions of one result.
 func run(name string, rank int, o Options, inputs []input,
 	call func(*torch.Scope, []*ts.Tensor, arguments) *ts.Tensor) (*ts.Tensor, error) {
+	outs, err := runAll(name, rank, o, inputs, func(s *torch.Scope, t []*ts.Tensor, a arguments) []*ts.Tensor {
+		return []*ts.Tensor{call(s, t, a)}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return outs[0], nil
+}
+
+// runAll brings the tensors into the operators' heads-last order by views,
+// calls, and brings the results back. A second result is a log-sum-exp, whose
+// last dimension is the heads.
+func runAll(name string, rank int, o Options, inputs []input,
+	call func(*torch.Scope, []*ts.Tensor, arguments) []*ts.Tensor) ([]*ts.Tensor, error) {
 	a, err := o.arguments(rank)
 	if err != nil {
 		return nil, wrap(name, err)
 	}
 	if o.Layout != HeadsLast && o.Layout != HeadsFirst {
 		return nil, wrap(name, fmt.Errorf("Layout is %d, want HeadsLast or HeadsFirst", o.Layout))
-	}
-	if o.RPB != nil && o.RPB.Ctensor() == nil {
-		return nil, wrap(name, fmt.Errorf("rpb: tensor was dropped"))
 	}
 	s := torch.NewScope()
 	defer s.Close()
@@ -138,10 +154,37 @@ func run(name string, rank int, o Options, inputs []input,
 			tensors[i] = s.Movedim(in.tensor, 1, -2)
 		}
 	}
-	out := call(s, tensors, a)
-	if o.Layout == HeadsFirst {
-		out = s.Movedim(out, -2, 1)
+	for _, in := range []input{{"rpb", o.RPB}, {"ExtraK", o.ExtraK}, {"ExtraV", o.ExtraV}} {
+		if in.tensor != nil && in.tensor.Ctensor() == nil {
+			return nil, wrap(name, fmt.Errorf("%s: tensor was dropped", in.name))
+		}
 	}
-	out, err = s.Return(out)
-	return out, wrap(name, err)
+	outs := call(s, tensors, a)
+	for i, heads := range []int64{-2, -1}[:len(outs)] {
+		if o.Layout == HeadsFirst {
+			outs[i] = s.Movedim(outs[i], heads, 1)
+		}
+	}
+	for i := range outs {
+		if outs[i], err = s.Return(outs[i]); err != nil {
+			return nil, wrap(name, err)
+		}
+	}
+	return outs, nil
+}
+
+// extraHeadsLast brings [batch, heads, count, dim] into the operator's order.
+func extraHeadsLast(s *torch.Scope, t *ts.Tensor) *ts.Tensor {
+	if info, err := torch.InfoOf(t); err != nil || len(info.Shape) != 4 {
+		return t
+	}
+	return s.Transpose(t, 1, 2)
+}
+
+// scale is the operators' optional argument.
+func (o *Options) scale() any {
+	if o.Scale == 0 {
+		return nil
+	}
+	return o.Scale
 }

@@ -45,6 +45,16 @@ type Options struct {
 	// Scale multiplies q·k, not the bias. 0 means head_dim^-1/2 for the fused
 	// functions and 1 for QK, whose callers scale q themselves.
 	Scale float64
+	// ExtraK and ExtraV are keys and values that every query attends to besides
+	// its neighborhood, in the same softmax and without bias: [batch, count,
+	// heads, head_dim] (HeadsFirst: [batch, heads, count, head_dim]) with the
+	// heads of k. Both or none; for the fused functions.
+	ExtraK, ExtraV *ts.Tensor
+	// DropoutP is the probability with which an attention weight is dropped, in
+	// [0, 1); the fused functions then keep the weights in memory. 0: none.
+	DropoutP float64
+	// Seed makes the dropout mask reproducible. nil: libtorch's generator.
+	Seed *int64
 	// Layout of q, k, v, the attention weights and the output.
 	Layout Layout
 }

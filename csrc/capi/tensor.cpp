@@ -2,6 +2,8 @@
 #include <ATen/Functions.h>
 #include <ATen/core/grad_mode.h>
 
+#include <ATen/NestedTensorImpl.h>
+
 #include "guard.h"
 
 using natten::capi::guard;
@@ -14,7 +16,7 @@ void natten_tensor_free(natten_tensor handle) { delete static_cast<at::Tensor*>(
 char* natten_tensor_info(natten_tensor handle, int64_t* info, int64_t capacity) {
   return guard([&] {
     const at::Tensor& t = tensor(handle);
-    constexpr int64_t kFixed = 8;
+    constexpr int64_t kFixed = 9;
     const int64_t dim = t.defined() ? t.dim() : 0;
     TORCH_CHECK(capacity >= kFixed + 2 * dim, "tensor info needs ", kFixed + 2 * dim, " words, has ", capacity);
     std::fill(info, info + kFixed, 0);
@@ -24,9 +26,17 @@ char* natten_tensor_info(natten_tensor handle, int64_t* info, int64_t capacity) 
     info[2] = static_cast<int64_t>(t.device().type());
     info[3] = t.device().index();
     info[4] = static_cast<int64_t>(t.element_size());
-    info[5] = t.is_contiguous();
     info[6] = t.requires_grad();
     info[7] = dim;
+    info[8] = t.is_nested();
+    if (t.is_nested()) {  // ragged dimensions have no one size, and no strides
+      for (int64_t i = 0; i < dim; i++) {
+        info[kFixed + i] = at::native::get_nested_tensor_impl(t)->opt_size(i).value_or(-1);
+        info[kFixed + dim + i] = 0;
+      }
+      return;
+    }
+    info[5] = t.is_contiguous();
     for (int64_t i = 0; i < dim; i++) {
       info[kFixed + i] = t.size(i);
       info[kFixed + dim + i] = t.stride(i);

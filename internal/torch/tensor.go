@@ -23,6 +23,7 @@ type Info struct {
 	ElementSize  int64   // bytes
 	Contiguous   bool
 	RequiresGrad bool
+	Nested       bool // samples of their own sizes: those are -1 in Shape
 }
 
 // Numel is the number of elements.
@@ -37,7 +38,7 @@ func (i *Info) Numel() int64 {
 // InfoOf reads a tensor's facts in one call. A nil, dropped or undefined
 // tensor is an error.
 func InfoOf(t *ts.Tensor) (*Info, error) {
-	const fixed, maxDim = 8, 64
+	const fixed, maxDim = 9, 64
 	if handle(t) == nil {
 		return nil, fmt.Errorf("tensor is nil or was dropped")
 	}
@@ -58,6 +59,7 @@ func InfoOf(t *ts.Tensor) (*Info, error) {
 		ElementSize:  words[4],
 		Contiguous:   words[5] != 0,
 		RequiresGrad: words[6] != 0,
+		Nested:       words[8] != 0,
 		Shape:        sizes[:dim:dim],
 		Strides:      sizes[dim:],
 	}, nil
