@@ -17,7 +17,8 @@ IN_ENV := scripts/env
 RUNPATH = $$($(IN_ENV) --torch)/lib:\$$ORIGIN/../lib:\$$ORIGIN/../build/lib
 GO_LDFLAGS = -X main.version=$(VERSION) -r $(RUNPATH)
 
-# A make within this one: make's own -j stands where it was given. (Only recipes see LIBTORCH= of the command line.)
+# A make within this one: make's own -j stands where it was given; recipes that call it begin with +, which hands on
+# the job slots. (Only recipes see LIBTORCH= of the command line.)
 SUBMAKE = $(MAKE) $(if $(filter -j%,$(MAKEFLAGS)),,-j$(WORKERS)) --no-print-directory
 CSRC = $(SUBMAKE) -C csrc TORCH=$$($(IN_ENV) --torch) BUILD=$(CURDIR)/build
 
@@ -41,14 +42,14 @@ ready:
 	@$(IN_ENV) --pkg-config "$(VERSION)" > build/natten.pc
 
 lib: ready
-	@$(CSRC) lib
+	+@$(CSRC) lib
 
 # gotch is one long compilation on one core: it goes beside the library's many.
 gotch: ready
 	@$(IN_ENV) go build -v -p $(WORKERS) github.com/sugarme/gotch/libtch
 
 build: ready ## build the library and the natten command (the first time also gotch: minutes)
-	@$(SUBMAKE) lib gotch
+	+@$(SUBMAKE) lib gotch
 	$(IN_ENV) go build -v -p $(WORKERS) -buildvcs=false -ldflags "$(GO_LDFLAGS)" -o bin/natten ./cmd/natten
 
 # Go keeps test results by what the Go code says; after a change of the library they are made anew until they pass.
@@ -63,10 +64,10 @@ test-setup:
 
 # The library's own tests: csrc's target of that name, or its kernel test alone.
 test-csrc: build
-	@if grep -q '^test:' csrc/Makefile; then $(CSRC) test; else $(CSRC) cpu-test && build/bin/cpu-test; fi
+	+@if grep -q '^test:' csrc/Makefile; then $(CSRC) test; else $(CSRC) cpu-test && build/bin/cpu-test; fi
 
 test-sanitize: ready ## run the library's tests under the address and undefined-behaviour sanitizers
-	@if grep -q '^test-sanitize:' csrc/Makefile; then $(CSRC) test-sanitize; else \
+	+@if grep -q '^test-sanitize:' csrc/Makefile; then $(CSRC) test-sanitize; else \
 	  $(CSRC) SANITIZE=address,undefined BUILD=$(CURDIR)/build/sanitize cpu-test && \
 	  ASAN_OPTIONS=detect_leaks=0 build/sanitize/bin/cpu-test 60; fi
 
