@@ -243,3 +243,66 @@ func TestInPlaceChangeOfASavedInputIsNoticed(t *testing.T) {
 	require.NoError(t, s.Err())
 	require.ErrorContains(t, torch.Backward(out), "modified by an inplace operation")
 }
+
+func TestEveryModeOfTheFeatures(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	require.NoError(t, torch.ManualSeed(seed))
+	random := func(s *torch.Scope, shape ...int64) *ts.Tensor { return s.Randn(shape, gotch.Double, torch.CPU) }
+	o := functional.Options{KernelSize: []int64{3, 2}, Dilation: []int64{1, 2}}
+
+	t.Run("additional keys", func(t *testing.T) {
+		s := torch.NewScope()
+		defer s.Close()
+		in := []*ts.Tensor{random(s, 2, 4, 5, 2, 3), random(s, 2, 4, 5, 1, 3), random(s, 2, 4, 5, 1, 2), random(s, 2, 5, 3), random(s, 2, 3, 1, 3), random(s, 2, 3, 1, 2)}
+		checkEveryMode(t, func(s *torch.Scope, in []*ts.Tensor) *ts.Tensor {
+			with := o
+			with.RPB, with.ExtraK, with.ExtraV = in[3], in[4], in[5]
+			return s.Own(functional.NA2D(in[0], in[1], in[2], with))
+		}, in)
+	})
+	t.Run("log-sum-exp and merging", func(t *testing.T) {
+		s := torch.NewScope()
+		defer s.Close()
+		in := []*ts.Tensor{random(s, 1, 4, 5, 2, 3), random(s, 1, 4, 5, 2, 3), random(s, 1, 4, 5, 2, 2)}
+		checkEveryMode(t, func(s *torch.Scope, in []*ts.Tensor) *ts.Tensor {
+			a, la, err := functional.NA2DLSE(in[0], in[1], in[2], o)
+			s.Own(a, err)
+			s.Own(la, err)
+			b, lb, err := functional.NA2DLSE(in[0], in[1], in[2], functional.K(2))
+			s.Own(b, err)
+			s.Own(lb, err)
+			out, lse, err := functional.MergeAttentions([]*ts.Tensor{a, b}, []*ts.Tensor{la, lb})
+			s.Own(out, err)
+			s.Own(lse, err)
+			return s.Mul(out, s.Op(torch.NewOp("aten::unsqueeze"), lse, -1))
+		}, in)
+	})
+	t.Run("packed batch", func(t *testing.T) {
+		s := torch.NewScope()
+		defer s.Close()
+		in := []*ts.Tensor{random(s, 4*4+3*6, 2, 3), random(s, 4*4+3*6, 2, 3), random(s, 4*4+3*6, 2, 2), random(s, 2, 5, 3)}
+		checkEveryMode(t, func(s *torch.Scope, in []*ts.Tensor) *ts.Tensor {
+			with := o
+			with.RPB = in[3]
+			return s.Own(functional.NAVarlen(in[0], in[1], in[2], [][]int64{{4, 4}, {3, 6}}, with))
+		}, in)
+	})
+	t.Run("dropout", func(t *testing.T) {
+		s := torch.NewScope()
+		defer s.Close()
+		in := []*ts.Tensor{random(s, 1, 6, 2, 3), random(s, 1, 6, 2, 3), random(s, 1, 6, 2, 2), random(s, 1, 2, 2, 3), random(s, 1, 2, 2, 2)}
+		mask := int64(7)
+		u := make([]*ts.Tensor, len(in))
+		for i, x := range in {
+			s.RequiresGrad(x, true)
+			u[i] = random(s, x.MustSize()...)
+		}
+		f := func(s *torch.Scope, in []*ts.Tensor) *ts.Tensor {
+			return s.Own(functional.NA1D(in[0], in[1], in[2], functional.Options{KernelSize: []int64{3}, ExtraK: in[3], ExtraV: in[4], DropoutP: 0.4, Seed: &mask}))
+		}
+		w := random(s, f(s, in).MustSize()...)
+		want := direction(t, in, u, func(s *torch.Scope, in []*ts.Tensor) *ts.Tensor { return value(s, f, in, w) })
+		require.InDelta(t, want, number(t, slope(s, f, in, w, u)), 1e-6*(1+math.Abs(want)))
+	})
+}

@@ -4,6 +4,8 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <torch/library.h>
 
+#include "softmax.h"
+
 namespace natten {
 namespace {
 
@@ -61,7 +63,7 @@ std::tuple<Tensor, Tensor> merge_attentions(at::TensorList outs, at::TensorList 
                 "] has shape ", lses[i].sizes(), ", want ", outs[0].sizes().slice(0, outs[0].dim() - 1));
   }
   const Tensor all = at::stack(lses);
-  const Tensor lse = all.logsumexp(0);
+  const Tensor lse = log_sum_exp(all, 0);
   const Tensor weights = (all - lse).exp().unsqueeze(-1);
   Tensor out = outs[0] * weights[0];
   for (size_t i = 1; i < outs.size(); i++) out = out + outs[i] * weights[static_cast<int64_t>(i)];
@@ -77,14 +79,15 @@ Tensor na_with_extras(const Tensor& q, const Tensor& k, const Tensor& v, const O
   if (extras.dropout_p == 0) {
     auto [out, lse] = ops::na_lse(q, k, v, rpb, geometry, scale);
     const Tensor logits = extra_logits(q, *extras.k, problem);
-    const Tensor extra_lse = logits.to(lse.scalar_type()).logsumexp(-1);
-    const Tensor extra_out = extra_values(logits.softmax(-1), *extras.v, problem);
+    const Tensor extra_lse = log_sum_exp(logits.to(lse.scalar_type()), -1);
+    const Tensor weights = (logits - extra_lse.unsqueeze(-1)).exp().to(logits.scalar_type());
+    const Tensor extra_out = extra_values(weights, *extras.v, problem);
     return std::get<0>(merge_attentions({out, extra_out}, {lse, extra_lse}));
   }
   Tensor logits = ops::na_qk(q, k, rpb, geometry, problem.scale);
   const int64_t slots = logits.size(-1);
   if (has(extras.k)) logits = at::cat({logits, extra_logits(q, *extras.k, problem)}, -1);
-  const Tensor weights = logits.softmax(-1);
+  const Tensor weights = softmax(logits);
   const Tensor kept = weights * dropout_mask(weights, extras.dropout_p, extras.seed);
   Tensor out = ops::na_av(kept.narrow(-1, 0, slots), v, geometry);
   if (has(extras.k)) {

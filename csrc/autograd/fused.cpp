@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "../composite.h"
+#include "../softmax.h"
 #include "bilinear.h"
 
 namespace natten::autograd {
@@ -28,7 +29,7 @@ struct Gradients {
 Gradients differentiable_backward(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k,
                                   const Tensor& v, const OptionalTensor& rpb, const Geometry& geometry, double scale,
                                   bool rpb_grad) {
-  const Tensor weights = qk(q, k, rpb, geometry, scale).softmax(-1);
+  const Tensor weights = softmax(qk(q, k, rpb, geometry, scale));
   Tensor dlogits = through_softmax(weights, zero_empty(qk(dout, v, {}, geometry, 1.0), geometry));
   if (dlse.defined()) dlogits = dlogits + weights * dlse.unsqueeze(-1).to(weights.scalar_type());
   return {av(dlogits, k, geometry) * scale, iv(dlogits, q, geometry, k.size(-2)) * scale,
@@ -87,7 +88,7 @@ struct NA : torch::autograd::Function<NA> {
 void set_tangents(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb,
                   const Geometry& geometry, double scale, const Tensor& out, const Tensor& lse) {
   const Tensor pq = primal(q), pk = primal(k), pv = primal(v);
-  const Tensor weights = qk(pq, pk, primal(rpb), geometry, scale).softmax(-1);
+  const Tensor weights = softmax(qk(pq, pk, primal(rpb), geometry, scale));
   Tensor dlogits, sum;
   if (has_tangent(q)) add_term(dlogits, zero_empty(qk(tangent(q), pk, {}, geometry, scale), geometry));
   if (has_tangent(k)) add_term(dlogits, zero_empty(qk(pq, tangent(k), {}, geometry, scale), geometry));

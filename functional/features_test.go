@@ -1,0 +1,174 @@
+package functional_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/sugarme/gotch"
+	"github.com/sugarme/gotch/ts"
+
+	"github.com/gonatten/gonatten/functional"
+	"github.com/gonatten/gonatten/internal/torch"
+)
+
+func floats(t *testing.T, x *ts.Tensor) []float64 {
+	t.Helper()
+	values, err := torch.Slice[float64](x)
+	require.NoError(t, err)
+	return values
+}
+
+// One softmax over the neighborhood's logits and those of the additional keys,
+// spelled out.
+func TestAdditionalKeysShareTheSoftmax(t *testing.T) {
+	for _, layout := range []functional.Layout{functional.HeadsLast, functional.HeadsFirst} {
+		s := torch.NewScope()
+		defer s.Close()
+		random := func(shape ...int64) *ts.Tensor { return s.Randn(shape, gotch.Double, torch.CPU) }
+		const b, h, w, heads, dim, extra = 2, 4, 5, 3, 4, 6
+		q, k, v := random(b, h, w, heads, dim), random(b, h, w, heads, dim), random(b, h, w, heads, dim)
+		ek, ev := random(b, extra, heads, dim), random(b, extra, heads, dim)
+		logits := s.Own(functional.NA2DQK(q, k, functional.Options{KernelSize: []int64{3}, Scale: 0.5}))
+		// [b, heads, tokens, extra] -> [b, h, w, heads, extra]
+		first := s.Transpose(s.Reshape(q, b, h*w, heads, dim), 1, 2)
+		dense := s.MulScalar(s.Matmul(first, s.Permute(ek, 0, 2, 3, 1)), 0.5)
+		both := s.Softmax(s.Cat([]*ts.Tensor{logits, s.Reshape(s.Transpose(dense, 1, 2), b, h, w, heads, extra)}, -1), -1)
+		near := s.Own(functional.NA2DAV(s.Contiguous(s.Narrow(both, -1, 0, 9)), v, functional.K(3)))
+		far := s.Matmul(s.Transpose(s.Reshape(s.Narrow(both, -1, 9, extra), b, h*w, heads, extra), 1, 2), s.Transpose(ev, 1, 2))
+		want := s.Add(near, s.Reshape(s.Transpose(far, 1, 2), b, h, w, heads, dim))
+		require.NoError(t, s.Err())
+
+		o := functional.Options{KernelSize: []int64{3}, ExtraK: ek, ExtraV: ev, Layout: layout}
+		if layout == functional.HeadsFirst {
+			q, k, v, want = s.Movedim(q, -2, 1), s.Movedim(k, -2, 1), s.Movedim(v, -2, 1), s.Movedim(want, -2, 1)
+			o.ExtraK, o.ExtraV = s.Transpose(ek, 1, 2), s.Transpose(ev, 1, 2)
+		}
+		got := s.Own(functional.NA2D(q, k, v, o))
+		require.NoError(t, s.Err())
+		require.InDeltaSlice(t, floats(t, want), floats(t, got), 1e-12)
+	}
+}
+
+func TestLogSumExpIsThatOfTheLogits(t *testing.T) {
+	s := torch.NewScope()
+	defer s.Close()
+	q := s.Randn([]int64{2, 3, 7, 4}, gotch.Double, torch.CPU) // [batch, heads, length, dim]
+	o := functional.Options{KernelSize: []int64{3}, Dilation: []int64{2}, Layout: functional.HeadsFirst}
+	out, lse, err := functional.NA1DLSE(q, q, q, o)
+	s.Own(out, err)
+	s.Own(lse, err)
+	o.Scale = 0.5
+	want := s.Op(torch.NewOp("aten::logsumexp"), s.Own(functional.NA1DQK(q, q, o)), []int64{-1})
+	require.NoError(t, s.Err())
+	require.Equal(t, []int64{2, 3, 7}, lse.MustSize())
+	require.InDeltaSlice(t, floats(t, want), floats(t, lse), 1e-12)
+	_, _, err = functional.NA1DLSE(q, q, q, functional.Options{KernelSize: []int64{3}, DropoutP: 0.5})
+	require.ErrorContains(t, err, "DropoutP do not apply")
+}
+
+func TestMergingTwoHalvesIsTheWhole(t *testing.T) {
+	s := torch.NewScope()
+	defer s.Close()
+	q := s.Randn([]int64{1, 8, 2, 4}, gotch.Double, torch.CPU)
+	ek := s.Randn([]int64{1, 6, 2, 4}, gotch.Double, torch.CPU)
+	attend := func(e *ts.Tensor) (*ts.Tensor, *ts.Tensor) {
+		// The additional keys as a sequence of their own, seen by every query: a
+		// window as large as the axis.
+		logits := s.MulScalar(s.Matmul(s.Transpose(q, 1, 2), s.Permute(e, 0, 2, 3, 1)), 0.5)
+		return s.Transpose(s.Matmul(s.Softmax(logits, -1), s.Transpose(e, 1, 2)), 1, 2),
+			s.Transpose(s.Op(torch.NewOp("aten::logsumexp"), logits, []int64{-1}), 1, 2)
+	}
+	a, la := attend(s.Narrow(ek, 1, 0, 2))
+	b, lb := attend(s.Narrow(ek, 1, 2, 4))
+	want, wantLSE := attend(ek)
+	got, lse, err := functional.MergeAttentions([]*ts.Tensor{a, b}, []*ts.Tensor{la, lb})
+	s.Own(got, err)
+	s.Own(lse, err)
+	require.NoError(t, s.Err())
+	require.InDeltaSlice(t, floats(t, want), floats(t, got), 1e-12)
+	require.InDeltaSlice(t, floats(t, wantLSE), floats(t, lse), 1e-12)
+	_, _, err = functional.MergeAttentions([]*ts.Tensor{a}, nil)
+	require.ErrorContains(t, err, "functional: MergeAttentions: outs has 1 tensors and lses 0")
+}
+
+func TestDropoutIsReproducibleAndUnbiased(t *testing.T) {
+	s := torch.NewScope()
+	defer s.Close()
+	q := s.Randn([]int64{1, 64, 64, 1, 4}, gotch.Float, torch.CPU)
+	ones := s.Full([]int64{1, 64, 64, 1, 4}, 1, gotch.Float, torch.CPU)
+	seed, other := int64(3), int64(4)
+	drop := func(seed *int64) []float64 {
+		return floats(t, s.Own(functional.NA2D(q, q, ones, functional.Options{KernelSize: []int64{7}, DropoutP: 0.25, Seed: seed})))
+	}
+	first := drop(&seed)
+	require.Equal(t, first, drop(&seed))
+	require.NotEqual(t, first, drop(&other))
+	mean := 0.0
+	for _, v := range first {
+		mean += v / float64(len(first))
+	}
+	require.InDelta(t, 1, mean, 0.05)
+	_, err := functional.NA2D(q, q, q, functional.Options{KernelSize: []int64{7}, DropoutP: 1})
+	require.EqualError(t, err, "functional: NA2D: dropout_p is 1, want a probability in [0, 1)")
+}
+
+func TestRaggedBatchesEqualTheirSamples(t *testing.T) {
+	s := torch.NewScope()
+	defer s.Close()
+	sizes := [][]int64{{5, 6}, {3, 3}, {8, 4}}
+	rpb := s.Randn([]int64{2, 5, 5}, gotch.Double, torch.CPU)
+	s.RequiresGrad(rpb, true)
+	o := functional.Options{KernelSize: []int64{3}, RPB: rpb}
+	var samples, flat []*ts.Tensor
+	var want, wantGrad [][]float64
+	for _, size := range sizes {
+		x := s.Randn([]int64{size[0], size[1], 2, 4}, gotch.Double, torch.CPU)
+		s.RequiresGrad(x, true)
+		batch := s.Reshape(x, 1, size[0], size[1], 2, 4)
+		out := s.Own(functional.NA2D(batch, batch, batch, o))
+		require.NoError(t, torch.Backward(s.Sum(s.Mul(out, out))))
+		want = append(want, floats(t, out))
+		wantGrad = append(wantGrad, floats(t, s.Own(torch.Grad(x))))
+		require.NoError(t, torch.ZeroGrad(x))
+		samples = append(samples, x)
+		flat = append(flat, s.Reshape(x, -1, 2, 4))
+	}
+	wantBias := floats(t, s.Own(torch.Grad(rpb)))
+	check := func(outs []*ts.Tensor) {
+		loss := s.Zeros([]int64{}, gotch.Double, torch.CPU)
+		for i, out := range outs {
+			require.InDeltaSlice(t, want[i], floats(t, out), 1e-12)
+			loss = s.Add(loss, s.Sum(s.Mul(out, out)))
+		}
+		require.NoError(t, torch.ZeroGrad(rpb))
+		require.NoError(t, torch.Backward(loss))
+		for i, x := range samples {
+			require.InDeltaSlice(t, wantGrad[i], floats(t, s.Own(torch.Grad(x))), 1e-12)
+			require.NoError(t, torch.ZeroGrad(x))
+		}
+		require.InDeltaSlice(t, wantBias, floats(t, s.Own(torch.Grad(rpb))), 1e-12)
+	}
+
+	nested := s.Own(functional.Nest(samples))
+	outs, err := functional.Unnest(s.Own(functional.NA2D(nested, nested, nested, o)))
+	require.NoError(t, err)
+	for _, out := range outs {
+		s.Own(out, nil)
+	}
+	check(outs)
+
+	packed := s.Cat(flat, 0)
+	out := s.Own(functional.NAVarlen(packed, packed, packed, sizes, o))
+	require.NoError(t, s.Err())
+	outs, at := nil, int64(0)
+	for _, size := range sizes {
+		outs = append(outs, s.Narrow(out, 0, at, size[0]*size[1]))
+		at += size[0] * size[1]
+	}
+	check(outs)
+
+	_, err = functional.NAVarlen(packed, packed, packed, [][]int64{{5, 6}, {3, 3}}, o)
+	require.ErrorContains(t, err, "functional: NAVarlen: q has 71 tokens, want 39")
+	_, err = functional.NA2D(nested, samples[0], nested, o)
+	require.ErrorContains(t, err, "k is a plain tensor, want a nested one")
+}
