@@ -2,7 +2,6 @@ package nn
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/gonatten/gonatten/functional"
 	"github.com/gonatten/gonatten/internal/torch"
@@ -28,7 +27,7 @@ type AttentionConfig struct {
 	// NoRPB leaves the relative positional bias out.
 	NoRPB bool
 	// AttnDrop is the dropout rate of the attention weights; where it is not 0
-	// training goes through the unfused operators, which keep the weights.
+	// training keeps the weights in memory.
 	AttnDrop float64
 	// ProjDrop is the dropout rate of the output.
 	ProjDrop float64
@@ -146,7 +145,9 @@ func (a *attention) configure(c AttentionConfig) error {
 	return nil
 }
 
-// Apply maps [B, *spatial, dim] to the same shape.
+// Apply maps [B, *spatial, dim] to the same shape. A nested tensor of samples
+// [*spatial, dim] goes through without padding, so each of its axes must be at
+// least kernel_size*dilation long.
 func (a *attention) Apply(x *ts.Tensor, train bool) (*ts.Tensor, error) {
 	info, err := torch.InfoOf(x)
 	if err != nil {
@@ -154,6 +155,9 @@ func (a *attention) Apply(x *ts.Tensor, train bool) (*ts.Tensor, error) {
 	}
 	if len(info.Shape) != a.rank+2 || info.Shape[a.rank+1] != a.dim {
 		return nil, a.wrap(fmt.Errorf("input has shape %v, want [batch, %d spatial, %d]", info.Shape, a.rank, a.dim))
+	}
+	if info.Nested {
+		return a.applyRagged(x, train)
 	}
 	spatial := info.Shape[1 : 1+a.rank]
 	return a.Run(func(s *torch.Scope) *ts.Tensor {
@@ -192,22 +196,13 @@ func (a *attention) pad(s *torch.Scope, x *ts.Tensor, spatial []int64) (*ts.Tens
 	return x, padded
 }
 
-// The functions of each rank.
-var (
-	fused = [...]func(q, k, v *ts.Tensor, o functional.Options) (*ts.Tensor, error){functional.NA1D, functional.NA2D, functional.NA3D}
-	qk    = [...]func(q, k *ts.Tensor, o functional.Options) (*ts.Tensor, error){functional.NA1DQK, functional.NA2DQK, functional.NA3DQK}
-	av    = [...]func(attn, v *ts.Tensor, o functional.Options) (*ts.Tensor, error){functional.NA1DAV, functional.NA2DAV, functional.NA3DAV}
-)
+// fused are the functions of each rank.
+var fused = [...]func(q, k, v *ts.Tensor, o functional.Options) (*ts.Tensor, error){functional.NA1D, functional.NA2D, functional.NA3D}
 
-// attend is fused attention, or the unfused pair where weights are dropped.
 func (a *attention) attend(s *torch.Scope, q, k, v *ts.Tensor, train bool) *ts.Tensor {
-	if a.attnDrop == 0 || !train {
-		return s.Own(fused[a.rank-1](q, k, v, a.options))
-	}
 	o := a.options
-	if o.Scale == 0 {
-		o.Scale = 1 / math.Sqrt(float64(a.dim/a.heads))
+	if train {
+		o.DropoutP = a.attnDrop
 	}
-	weights := s.Softmax(s.Own(qk[a.rank-1](q, k, o)), -1)
-	return s.Own(av[a.rank-1](s.Dropout(weights, a.attnDrop, train), v, o))
+	return s.Own(fused[a.rank-1](q, k, v, o))
 }

@@ -8,6 +8,7 @@ import (
 	gotchnn "github.com/sugarme/gotch/nn"
 	"github.com/sugarme/gotch/ts"
 
+	"github.com/gonatten/gonatten/functional"
 	"github.com/gonatten/gonatten/internal/torch"
 	"github.com/gonatten/gonatten/nn"
 )
@@ -63,4 +64,36 @@ func TestDropoutOfAttentionWeightsTrains(t *testing.T) {
 	vc, _ := torch.Slice[float64](c)
 	vd, _ := torch.Slice[float64](d)
 	require.Equal(t, vc, vd)
+}
+
+func TestRaggedBatchesEqualTheirSamples(t *testing.T) {
+	vs := gotchnn.NewVarStore(gotch.CPU)
+	l, err := nn.NewNeighborhoodAttention2D(vs.Root(), 16, 2, nn.AttentionConfig{KernelSize: 3})
+	require.NoError(t, err)
+	s := torch.NewScope()
+	defer s.Close()
+	var samples []*ts.Tensor
+	for _, size := range [][]int64{{4, 7}, {3, 3}} {
+		x := s.Randn(append(size, 16), gotch.Float, torch.CPU)
+		s.RequiresGrad(x, true)
+		samples = append(samples, x)
+	}
+	nested := s.Own(functional.Nest(samples))
+	outs, err := functional.Unnest(s.Own(l.Apply(nested, true)))
+	require.NoError(t, err)
+	for i, x := range samples {
+		size := x.MustSize()
+		want := s.Own(l.Apply(s.Reshape(x, 1, size[0], size[1], size[2]), false))
+		wantValues, err := torch.Slice[float64](want)
+		require.NoError(t, err)
+		got, err := torch.Slice[float64](s.Own(outs[i], nil))
+		require.NoError(t, err)
+		require.InDeltaSlice(t, wantValues, got, 1e-6)
+	}
+	require.NoError(t, torch.Backward(s.Sum(s.Mul(outs[0], outs[0]))))
+	require.NotNil(t, s.Own(torch.Grad(samples[0])))
+
+	small := s.Own(functional.Nest([]*ts.Tensor{s.Zeros([]int64{2, 5, 16}, gotch.Float, torch.CPU)}))
+	_, err = l.Apply(small, false)
+	require.ErrorContains(t, err, "kernel_size[0] is 3 at dilation 1, which exceeds the 2 tokens of spatial axis 0")
 }
