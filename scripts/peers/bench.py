@@ -1,0 +1,195 @@
+"""Neighborhood attention on the CPU: this project's operator against its peers in Python.
+
+Reads shapes as `natten bench --list` prints them, loads libnatten.so into Python and
+times, in turn and in one process: natten::na, NATTEN 0.17.5's CPU operators, FlexAttention
+(compiled, with the same bias and mask), dense scaled_dot_product_attention and a matrix
+product. Outputs are compared with NATTEN's before anything is timed.
+"""
+import argparse
+import json
+import statistics
+import sys
+import time
+
+import torch
+
+
+def heads_first(t):
+    """[B, *spatial, H, D] -> contiguous [B, H, *spatial, D]"""
+    return t.movedim(-2, 1).contiguous()
+
+
+def peer_natten(shape, q, k, v, rpb):
+    """NATTEN's unfused CPU operators, the only ones it has with a bias. q is scaled outside."""
+    import natten.functional as nf
+
+    rank = len(shape["spatial"])
+    qk, av = getattr(nf, f"na{rank}d_qk"), getattr(nf, f"na{rank}d_av")
+    kernel, dilation = tuple(shape["kernel_size"]), tuple(shape["dilation"])
+    scale = shape["dim"] ** -0.5
+
+    def run():
+        logits = qk(q * scale, k, kernel_size=kernel, dilation=dilation, rpb=rpb)
+        return av(logits.softmax(-1), v, kernel_size=kernel, dilation=dilation)
+
+    return run
+
+
+def peer_flex(shape, q, k, v, rpb):
+    """FlexAttention with the neighborhood as block mask and the bias as score modification."""
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+    spatial, kernel, dilation = shape["spatial"], shape["kernel_size"], shape["dilation"]
+
+    def coordinates(index):
+        parts = []
+        for size in reversed(spatial):
+            parts.append(index % size)
+            index = index // size
+        return parts[::-1]
+
+    def mask(b, h, query, key):
+        inside = None
+        for qi, ki, n, size, d in zip(coordinates(query), coordinates(key), kernel, spatial, dilation):
+            residue = qi % d
+            group = (size - 1 - residue) // d + 1
+            start = torch.clamp(qi // d - n // 2, min=0)
+            start = torch.minimum(start, group - n)
+            place = ki // d
+            axis = (ki % d == residue) & (place >= start) & (place < start + n)
+            inside = axis if inside is None else inside & axis
+        return inside
+
+    def bias(score, b, h, query, key):
+        index = [h]
+        for qi, ki, n, d in zip(coordinates(query), coordinates(key), kernel, dilation):
+            index.append(torch.clamp((ki - qi + n * d) // d - n + n - 1, 0, 2 * n - 2))
+        return score + rpb[tuple(index)]
+
+    tokens = 1
+    for size in spatial:
+        tokens *= size
+    flat = [t.flatten(2, -2) for t in (q, k, v)]
+    block = create_block_mask(mask, 1, 1, tokens, tokens, device="cpu")
+    compiled = torch.compile(flex_attention)
+
+    def run():
+        return compiled(*flat, score_mod=bias if rpb is not None else None, block_mask=block)
+
+    return run
+
+
+def contenders(shape, dtype, train):
+    size = [shape["batch"], *shape["spatial"], shape["heads"], shape["dim"]]
+    q, k, v = (torch.randn(size, dtype=dtype) for _ in range(3))
+    rpb = torch.randn(shape["heads"], *(2 * n - 1 for n in shape["kernel_size"])) * 0.5 if shape["rpb"] else None
+    first = [heads_first(t) for t in (q, k, v)]
+    own = [t.clone() for t in (q, k, v)]
+    rank = len(shape["spatial"])
+    if train:
+        for t in first + own:
+            t.requires_grad_()
+    own_rpb = rpb.clone().requires_grad_(train) if rpb is not None else None
+    peer_rpb = rpb.to(dtype).clone().requires_grad_(train) if rpb is not None else None
+    causal = [False] * rank
+
+    def na():
+        return torch.ops.natten.na(*own, own_rpb, shape["kernel_size"], shape["dilation"], causal)
+
+    runs = {"gonatten": (na, own + [own_rpb])}
+    runs["natten 0.17.5"] = (peer_natten(shape, *first, peer_rpb), first + [peer_rpb])
+    dense_tokens = 1
+    for n in shape["spatial"]:
+        dense_tokens *= n
+    if dense_tokens <= 4096:
+        flat = [t.detach().flatten(2, -2).requires_grad_(train) for t in first]
+        runs["dense"] = (lambda: torch.nn.functional.scaled_dot_product_attention(*flat), flat)
+    if not train and dtype == torch.float32:  # its CPU kernel has no backward
+        plain = [t.detach() for t in first]
+        runs["flex"] = (peer_flex(shape, *plain, peer_rpb.detach() if peer_rpb is not None else None), [])
+    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
+    runs["sgemm"] = (lambda: a @ b, [])
+    return runs
+
+
+def once(run, leaves, train):
+    start = time.perf_counter()
+    if train and leaves:
+        out = run()
+        out.backward(out)
+    else:
+        with torch.no_grad():
+            run()
+    took = time.perf_counter() - start
+    for t in leaves:
+        if t is not None:
+            t.grad = None
+    return took
+
+
+def compare(runs, shape, dtype):
+    """Largest difference of the forward outputs to NATTEN's, relative to its largest value."""
+    with torch.no_grad():
+        want = runs["natten 0.17.5"][0]().double()
+        got = runs["gonatten"][0]().movedim(-2, 1).double()
+        worst = {"gonatten": ((got - want).abs().max() / want.abs().max()).item()}
+        if "flex" in runs:
+            flex = runs["flex"][0]().double().view_as(want)
+            worst["flex"] = ((flex - want).abs().max() / want.abs().max()).item()
+    limit = 1e-5 if dtype == torch.float32 else 3e-2
+    for name, value in worst.items():
+        if not value <= limit:
+            sys.exit(f"{name} differs from NATTEN by {value:.2e} of its largest value at {shape}")
+    return worst
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--library", required=True, help="libnatten.so")
+    parser.add_argument("--shapes", required=True, help="JSON file as printed by natten bench --list")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--json", help="also write the figures to this file")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(1)
+    torch.ops.load_library(args.library)
+    dtype = getattr(torch, args.dtype)
+    with open(args.shapes) as f:
+        shapes = json.load(f)
+
+    rows = []
+    header = f"{'shape':44} {'pass':17} {'gonatten ms':>12} {'GFLOP/s':>8} {'of sgemm':>8}"
+    print(header, " natten 0.17.5    dense     flex   max diff")
+    for shape in shapes:
+        name = "{name} {spatial} K{kernel_size} d{dilation}".format(**shape)[:44]
+        for train in (False, True):
+            runs = contenders(shape, dtype, train)
+            worst = compare(runs, shape, dtype)
+            seconds = {key: [] for key in runs}
+            for round_ in range(args.rounds + 1):
+                for key, (run, leaves) in runs.items():
+                    took = once(run, leaves, train)
+                    if round_ > 0:
+                        seconds[key].append(took)
+            median = {key: statistics.median(values) for key, values in seconds.items()}
+            work = 4 * shape["batch"] * shape["heads"] * shape["dim"]
+            for n in shape["spatial"] + shape["kernel_size"]:
+                work *= n
+            work *= 3.5 if train else 1
+            rate = work / median["gonatten"] / 1e9
+            share = rate / (2 * 1024**3 / median["sgemm"] / 1e9)
+            times = {key: median[key] / median["gonatten"] for key in ("natten 0.17.5", "dense", "flex") if key in median}
+            cells = " ".join(f"{times[key]:8.1f}x" if key in times else "        -" for key in ("natten 0.17.5", "dense", "flex"))
+            what = "forward+backward" if train else "forward"
+            print(f"{name:44} {what:17} {1e3 * median['gonatten']:12.3f} {rate:8.1f} {100 * share:7.0f}%      {cells}   {max(worst.values()):.1e}", flush=True)
+            rows.append({"shape": shape, "pass": what, "median_seconds": median, "useful_gflops": rate,
+                         "share_of_sgemm": share, "speedup": times, "difference": worst})
+    if args.json:
+        with open(args.json, "w") as f:
+            json.dump(rows, f, indent=1)
+
+
+if __name__ == "__main__":
+    main()
