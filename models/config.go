@@ -223,7 +223,7 @@ func (c *Config) dilation(level, block int) int64 {
 }
 
 // globalSize is the side of the map that ViT-rpb attends to, in tokens.
-func (c *Config) globalSize() int64 { return (c.ImageSize + c.PatchSize - 1) / c.PatchSize }
+func (c *Config) globalSize() int64 { return c.tokensPerSide() }
 
 // DropPathRates is the rate of stochastic depth of every block, from first to
 // last: linear from 0 to DropPathRate (arXiv 1603.09382, eq. 4).

@@ -93,7 +93,7 @@ func TestHeadAndBiasMayDiffer(t *testing.T) {
 	fresh := build(t, changed)
 	untouched := stateOf(t, fresh)
 	_, err = fresh.LoadFile(path, &models.LoadOptions{Match: checkpoint.MatchOptions{Strict: true}})
-	require.ErrorContains(t, err, "levels.0.blocks.0.attn.rpb: the file has shape [1,5,5], the model [1,9,9]")
+	require.ErrorContains(t, err, `"levels.0.blocks.0.attn.rpb": the file has shape [1,5,5], the model [1,9,9]`)
 	require.True(t, untouched.Equal(stateOf(t, fresh)))
 
 	// The same through Open, for fine-tuning.
