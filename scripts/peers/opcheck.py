@@ -1,0 +1,78 @@
+"""The operators as Python's compilers see them: torch.library.opcheck, torch.compile and torch.export without graph
+breaks, and a TorchScript trace that is saved and loaded again. Exits non-zero at the first failure.
+
+    python scripts/peers/opcheck.py build/lib/libnatten.so
+"""
+import io
+import sys
+
+import torch
+
+torch.ops.load_library(sys.argv[1])
+torch.manual_seed(0)
+natten = torch.ops.natten
+
+
+def tensors(*shape, count=3, grad=True):
+    return [torch.randn(shape, dtype=torch.float64, requires_grad=grad) for _ in range(count)]
+
+
+def cases():
+    """Arguments of every public operator, ranks 1 to 3."""
+    for rank, spatial in ((1, (9,)), (2, (7, 6)), (3, (4, 5, 3))):
+        kernel, dilation, causal = [3] * rank, [1] * rank, [False] * rank
+        slots = 3**rank
+        q, k, v = tensors(2, *spatial, 2, 4)
+        rpb = torch.randn(2, *[5] * rank, dtype=torch.float64, requires_grad=True)
+        yield f"na {rank}d", natten.na.default, (q, k, v, rpb, kernel, dilation, causal)
+        yield f"na {rank}d causal", natten.na.default, (q, k, v, None, kernel, dilation, [True] * rank)
+        yield f"na_qk {rank}d", natten.na_qk.default, (q, k, rpb, kernel, dilation, causal)
+        attn = torch.rand(2, *spatial, 2, slots, dtype=torch.float64, requires_grad=True)
+        yield f"na_av {rank}d", natten.na_av.default, (attn, v, kernel, dilation, causal)
+
+
+class Attention(torch.nn.Module):
+    """Neighborhood attention between two projections, as a model has it."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.proj = torch.nn.Linear(16, 48), torch.nn.Linear(16, 16)
+        self.rpb = torch.nn.Parameter(torch.randn(2, 5, 5))
+
+    def forward(self, x):
+        b, h, w, c = x.shape
+        q, k, v = self.qkv(x).view(b, h, w, 3, 2, 8).unbind(3)
+        out = natten.na(q, k, v, self.rpb, [3, 3], [1, 2], [False, False])
+        return self.proj(out.reshape(b, h, w, c))
+
+
+def main():
+    for name, op, arguments in cases():
+        torch.library.opcheck(op, arguments)
+        print("opcheck", name, "ok")
+
+    model, x = Attention(), torch.randn(2, 8, 9, 16)
+    want = model(x)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")  # fullgraph: a graph break is an error
+    got = compiled(x)
+    torch.testing.assert_close(got, want)
+    loss = got.square().sum()
+    gradient = torch.autograd.grad(loss, list(model.parameters()))
+    plain = torch.autograd.grad(model(x).square().sum(), list(model.parameters()))
+    for a, b in zip(gradient, plain):
+        torch.testing.assert_close(a, b)
+    print("torch.compile forward and backward ok, no graph break")
+
+    exported = torch.export.export(model, (x,))
+    torch.testing.assert_close(exported.module()(x), want)
+    print("torch.export ok")
+
+    buffer = io.BytesIO()
+    torch.jit.save(torch.jit.trace(model, x), buffer)
+    buffer.seek(0)
+    torch.testing.assert_close(torch.jit.load(buffer)(x), want)
+    print("TorchScript trace, save and load ok")
+
+
+if __name__ == "__main__":
+    main()
