@@ -95,6 +95,21 @@ func (m *meter) compare(what string, got, want []float64, l limit) {
 		m.fail("%s has NaN or infinity in other places than the reference", what)
 		return
 	}
+	m.take(what, e, l)
+}
+
+// number takes in one number, judged by a size other than its own.
+func (m *meter) number(what string, got, want, size float64, l limit) {
+	if math.IsNaN(got) || math.IsInf(got, 0) || math.IsNaN(want) {
+		m.fail("%s is %v, want %v", what, got, want)
+		return
+	}
+	distance := math.Abs(got - want)
+	m.take(what, deviation{abs: distance, largest: distance / size}, l)
+}
+
+// take keeps the worst.
+func (m *meter) take(what string, e deviation, l limit) {
 	m.maxAbs, m.maxRel = max(m.maxAbs, e.abs), max(m.maxRel, e.largest)
 	share := e.largest / l.largest
 	if l.rms > 0 {

@@ -39,6 +39,8 @@ type part func(dir string, places []place) (jobs []job, skipped []string)
 var parts = map[string]part{
 	"ops":     operators,
 	"modules": layers,
+	"models":  classifiers,
+	"hf":      transformers,
 }
 
 // Files of the layout that hold no numbers to compare on a machine.
