@@ -55,6 +55,7 @@ type Block struct {
 type Attention interface {
 	nn.Layer
 	Visitable
+	Local() *LocalAttention
 }
 
 // NewBlock makes a block.
