@@ -66,12 +66,14 @@ func (s *Sample) Decode(dst *Image) error {
 // height pixels large. It returns where the part lies in dst. A crop that is
 // resized to width x height afterwards thus costs no more than it must.
 func (s *Sample) DecodeRegion(dst *Image, rect image.Rectangle, width, height int) (image.Rectangle, error) {
-	if err := s.Decode(dst); err != nil {
-		return image.Rectangle{}, err
+	if s.Pixels == nil {
+		at, err := codec.DecodeRegion(dst, s.Encoded, rect, width, height)
+		return at, s.fail(err)
 	}
-	if !rect.In(image.Rect(0, 0, dst.Width, dst.Height)) {
-		return image.Rectangle{}, s.fail(fmt.Errorf("part %v is not inside the image of %dx%d", rect, dst.Width, dst.Height))
+	if !rect.In(image.Rect(0, 0, s.Pixels.Width, s.Pixels.Height)) {
+		return image.Rectangle{}, s.fail(fmt.Errorf("part %v is not inside the image of %dx%d", rect, s.Pixels.Width, s.Pixels.Height))
 	}
+	dst.CopyFrom(s.Pixels)
 	return rect, nil
 }
 

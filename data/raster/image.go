@@ -40,6 +40,9 @@ func (m *Image) Reset(width, height, channels int) {
 	m.Width, m.Height, m.Channels = width, height, channels
 }
 
+// Bounds is the rectangle of all pixels.
+func (m *Image) Bounds() image.Rectangle { return image.Rect(0, 0, m.Width, m.Height) }
+
 // Row returns the bytes of row y, Width*Channels of them.
 func (m *Image) Row(y int) []uint8 {
 	n := m.Width * m.Channels

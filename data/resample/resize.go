@@ -141,35 +141,44 @@ func clip(v int32) uint8 {
 	return uint8(v)
 }
 
-// horizontal3 resizes rows of RGB pixels, two rows at a time.
+// horizontal3 resizes rows of RGB pixels, four rows at a time where the processor
+// has vector instructions for it, else two.
 func (r *Resizer) horizontal3(dst, in *raster.Image, x0, y0 int) {
 	t := &r.horizontal
-	for y := 0; y < dst.Height; y += 2 {
-		y2 := min(y+1, dst.Height-1)
-		row1, row2 := r.padded(in, y0+y), r.padded(in, y0+y2)
-		row1, row2 = row1[3*x0:], row2[3*x0:]
-		out1, out2 := dst.Row(y), dst.Row(y2)
-		for x := range t.first {
-			first, n := int(t.first[x]), int(t.count[x])
-			coef := t.coef[x*t.stride : x*t.stride+n]
-			p1, p2 := row1[3*first:3*(first+n)+1], row2[3*first:3*(first+n)+1]
-			red, green, blue := int64(half), int64(half), int64(half)
-			for _, c := range coef {
-				if len(p1) < 4 || len(p2) < 4 {
-					break // never: tells the compiler that the loads are inside
-				}
-				v := uint64(binary.LittleEndian.Uint32(p1)) | uint64(binary.LittleEndian.Uint32(p2))<<32
-				p1, p2 = p1[3:], p2[3:]
-				w := int64(c)
-				red += int64(v&lanes) * w
-				green += int64(v>>8&lanes) * w
-				blue += int64(v>>16&lanes) * w
-			}
-			o1, o2 := out1[3*x:3*x+3:3*x+3], out2[3*x:3*x+3:3*x+3]
-			o1[0], o2[0] = unpack(red)
-			o1[1], o2[1] = unpack(green)
-			o1[2], o2[2] = unpack(blue)
+	for y := 0; y < dst.Height; y += 4 {
+		var rows, outs [4][]uint8
+		for k := range rows {
+			at := min(y+k, dst.Height-1) // the last row may be made several times
+			rows[k], outs[k] = r.padded(in, y0+at)[3*x0:], dst.Row(at)
 		}
+		from := pixels(&outs, &rows, t)
+		t.twoRows(outs[0], outs[1], rows[0], rows[1], from)
+		t.twoRows(outs[2], outs[3], rows[2], rows[3], from)
+	}
+}
+
+// twoRows makes the pixels of two rows from number from on.
+func (t *taps) twoRows(out1, out2, row1, row2 []uint8, from int) {
+	for x := from; x < len(t.first); x++ {
+		first, n := int(t.first[x]), int(t.count[x])
+		coef := t.coef[x*t.stride : x*t.stride+n]
+		p1, p2 := row1[3*first:3*(first+n)+1], row2[3*first:3*(first+n)+1]
+		red, green, blue := int64(half), int64(half), int64(half)
+		for _, c := range coef {
+			if len(p1) < 4 || len(p2) < 4 {
+				break // never: tells the compiler that the loads are inside
+			}
+			v := uint64(binary.LittleEndian.Uint32(p1)) | uint64(binary.LittleEndian.Uint32(p2))<<32
+			p1, p2 = p1[3:], p2[3:]
+			w := int64(c)
+			red += int64(v&lanes) * w
+			green += int64(v>>8&lanes) * w
+			blue += int64(v>>16&lanes) * w
+		}
+		o1, o2 := out1[3*x:3*x+3:3*x+3], out2[3*x:3*x+3:3*x+3]
+		o1[0], o2[0] = unpack(red)
+		o1[1], o2[1] = unpack(green)
+		o1[2], o2[2] = unpack(blue)
 	}
 }
 
@@ -212,7 +221,7 @@ func (r *Resizer) verticalPass(dst, in *raster.Image) {
 		coef := t.coef[y*t.stride : y*t.stride+n]
 		rows := in.Pix[first*stride : (first+n)*stride]
 		out := dst.Row(y)
-		x := 0
+		x := columns(out, rows, stride, coef)
 		for ; x+8 <= stride; x += 8 {
 			s0, s1, s2, s3 := int64(half), int64(half), int64(half), int64(half)
 			at := x

@@ -29,6 +29,32 @@ func TestResizeEqualsPillow(t *testing.T) {
 	}
 }
 
+// TestVectorKernelsEqualTheOthers resizes with and without vector instructions.
+func TestVectorKernelsEqualTheOthers(t *testing.T) {
+	if !useAVX2 {
+		t.Skip("this processor has no AVX2")
+	}
+	defer func() { useAVX2 = true }()
+	rng := rand.New(rand.NewPCG(5, 6))
+	for range 200 {
+		in := random(rng, 1+rng.IntN(60), 1+rng.IntN(60), 1+2*rng.IntN(2))
+		if rng.IntN(2) == 0 {
+			for i := range in.Pix { // extremes
+				in.Pix[i] = uint8(int8(in.Pix[i]) >> 7)
+			}
+		}
+		w, h, f := 1+rng.IntN(90), 1+rng.IntN(90), Filter(1+rng.IntN(5))
+		src := image.Rect(0, 0, in.Width, in.Height)
+		var r Resizer
+		var got [2]raster.Image
+		for i := range got {
+			useAVX2 = i == 1
+			require.NoError(t, r.Resize(&got[i], in, src, w, h, f))
+		}
+		require.Equal(t, got[0], got[1], "%dx%d to %dx%d, %v", in.Width, in.Height, w, h, f)
+	}
+}
+
 // random makes an image of noise.
 func random(rng *rand.Rand, w, h, channels int) *raster.Image {
 	m := raster.New(w, h, channels)

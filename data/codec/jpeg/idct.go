@@ -45,20 +45,27 @@ func level(v int32) uint8 {
 // as its work space.
 func idct8(b *[64]int32, out []uint8, pitch int) {
 	for x := range 8 {
-		in1, in2, in3 := b[8+x], b[16+x], b[24+x]
+		in0, in1, in2, in3 := b[x], b[8+x], b[16+x], b[24+x]
 		in4, in5, in6, in7 := b[32+x], b[40+x], b[48+x], b[56+x]
 		if in1|in2|in3|in4|in5|in6|in7 == 0 {
-			dc := b[x] << passBits
+			dc := in0 << passBits
 			b[x], b[8+x], b[16+x], b[24+x] = dc, dc, dc, dc
 			b[32+x], b[40+x], b[48+x], b[56+x] = dc, dc, dc, dc
 			continue
 		}
-		const round, shift = 1 << (constBits - passBits - 1), constBits - passBits
+		const shift = constBits - passBits
+		const round = 1 << (shift - 1)
 		z1 := (in2 + in6) * c0541
 		t2, t3 := z1-in6*c1847, z1+in2*c0765
-		t0, t1 := (b[x]+in4)<<constBits+round, (b[x]-in4)<<constBits+round
+		t0, t1 := (in0+in4)<<constBits+round, (in0-in4)<<constBits+round
 		t10, t13, t11, t12 := t0+t3, t0-t3, t1+t2, t1-t2
-		o0, o1, o2, o3 := odd(in1, in3, in5, in7)
+
+		z5 := (in7 + in3 + in5 + in1) * c1175
+		z1, z2 := (in7+in1)*-c0899, (in5+in3)*-c2562
+		z3, z4 := (in7+in3)*-c1961+z5, (in5+in1)*-c0390+z5
+		o0, o1 := in7*c0298+z1+z3, in5*c2053+z2+z4
+		o2, o3 := in3*c3072+z2+z3, in1*c1501+z1+z4
+
 		b[x], b[56+x] = (t10+o3)>>shift, (t10-o3)>>shift
 		b[8+x], b[48+x] = (t11+o2)>>shift, (t11-o2)>>shift
 		b[16+x], b[40+x] = (t12+o1)>>shift, (t12-o1)>>shift
@@ -66,28 +73,27 @@ func idct8(b *[64]int32, out []uint8, pitch int) {
 	}
 	for y := range 8 {
 		const shift = constBits + passBits + 3
-		const round = 1 << (shift - 1)
+		const round = 1<<(shift-1) + 128<<shift // 128 is the middle of a pixel's range
 		r := b[8*y : 8*y+8 : 8*y+8]
 		o := out[y*pitch : y*pitch+8 : y*pitch+8]
-		z1 := (r[2] + r[6]) * c0541
-		t2, t3 := z1-r[6]*c1847, z1+r[2]*c0765
-		t0, t1 := (r[0]+r[4])<<constBits+round, (r[0]-r[4])<<constBits+round
+		in0, in1, in2, in3 := r[0], r[1], r[2], r[3]
+		in4, in5, in6, in7 := r[4], r[5], r[6], r[7]
+		z1 := (in2 + in6) * c0541
+		t2, t3 := z1-in6*c1847, z1+in2*c0765
+		t0, t1 := (in0+in4)<<constBits+round, (in0-in4)<<constBits+round
 		t10, t13, t11, t12 := t0+t3, t0-t3, t1+t2, t1-t2
-		o0, o1, o2, o3 := odd(r[1], r[3], r[5], r[7])
-		o[0], o[7] = level((t10+o3)>>shift), level((t10-o3)>>shift)
-		o[1], o[6] = level((t11+o2)>>shift), level((t11-o2)>>shift)
-		o[2], o[5] = level((t12+o1)>>shift), level((t12-o1)>>shift)
-		o[3], o[4] = level((t13+o0)>>shift), level((t13-o0)>>shift)
-	}
-}
 
-// odd is the part of the transform that the odd frequencies make.
-func odd(in1, in3, in5, in7 int32) (o0, o1, o2, o3 int32) {
-	z1, z2, z3, z4 := in7+in1, in5+in3, in7+in3, in5+in1
-	z5 := (z3 + z4) * c1175
-	z1, z2 = z1*-c0899, z2*-c2562
-	z3, z4 = z3*-c1961+z5, z4*-c0390+z5
-	return in7*c0298 + z1 + z3, in5*c2053 + z2 + z4, in3*c3072 + z2 + z3, in1*c1501 + z1 + z4
+		z5 := (in7 + in3 + in5 + in1) * c1175
+		z1, z2 := (in7+in1)*-c0899, (in5+in3)*-c2562
+		z3, z4 := (in7+in3)*-c1961+z5, (in5+in1)*-c0390+z5
+		o0, o1 := in7*c0298+z1+z3, in5*c2053+z2+z4
+		o2, o3 := in3*c3072+z2+z3, in1*c1501+z1+z4
+
+		o[0], o[7] = clip((t10+o3)>>shift), clip((t10-o3)>>shift)
+		o[1], o[6] = clip((t11+o2)>>shift), clip((t11-o2)>>shift)
+		o[2], o[5] = clip((t12+o1)>>shift), clip((t12-o1)>>shift)
+		o[3], o[4] = clip((t13+o0)>>shift), clip((t13-o0)>>shift)
+	}
 }
 
 // fill8 writes the pixels of a block that has a DC coefficient only.
