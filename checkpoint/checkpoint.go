@@ -35,7 +35,7 @@ type Checkpoint struct {
 	Path string
 	// Format says what it was; for a folder, what its first shard was.
 	Format Format
-	// Layout is the layout that the file had. Tensors has the official one unless Options.KeepLayout was set.
+	// Layout is LayoutHuggingFace where Open converted HuggingFace's layout, LayoutOfficial where names are the file's.
 	Layout Layout
 	// Config is the folder's config.json; nil where there is none.
 	Config *HFConfig

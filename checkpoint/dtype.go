@@ -21,7 +21,7 @@ const (
 	U8
 	Bool     // one byte, 0 or 1
 	C64      // two F32: real, imaginary
-	C128     // two F64: real, imaginary
+	C128     // two F64: real, imaginary; torch only
 	F8E4M3   // 8-bit float, 4 exponent bits (torch.float8_e4m3fn)
 	F8E5M2   // 8-bit float, 5 exponent bits
 	numDType = iota + 1

@@ -163,11 +163,9 @@ func TestEveryTruncation(t *testing.T) {
 	} {
 		file, err := os.ReadFile(source)
 		require.NoError(t, err)
-		path := filepath.Join(t.TempDir(), "cut")
 		for n := range file {
-			require.NoError(t, os.WriteFile(path, file[:n], 0o600))
-			_, err := Open(path, nil)
-			require.ErrorContains(t, err, path, "%s cut to %d bytes", source, n)
+			err := (&Checkpoint{}).readWeights(file[:n], &Options{})
+			require.Error(t, err, "%s cut to %d bytes", source, n)
 		}
 	}
 }

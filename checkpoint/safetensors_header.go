@@ -129,9 +129,10 @@ func (p *headerParser) entry() (e headerEntry, err error) {
 	return e, err
 }
 
+// safetensorsDType returns the type with a name of the format, which has no C128.
 func safetensorsDType(name string) (DType, error) {
 	for d := DType(1); d < numDType; d++ {
-		if dtypeTable[d].safetensors == name {
+		if dtypeTable[d].safetensors == name && d != C128 {
 			return d, nil
 		}
 	}

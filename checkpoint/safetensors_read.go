@@ -9,20 +9,16 @@ import (
 
 // OpenSafetensors maps the .safetensors file at path and checks its header against the file: the header's size, every
 // element type and shape, that each tensor's bytes lie inside the file, that none overlap or leave holes, and that no
-// name appears twice. The file's own checksum is checked where there is one, see [WriteSafetensors]. Nothing is copied.
+// name appears twice. Names and layout stay as they are; see [Open] for the rest. The file's own checksum is checked where there is one, see [WriteSafetensors]. Nothing is copied.
 //
 // Format: https://huggingface.co/docs/safetensors, "Format".
 func OpenSafetensors(path string) (*Checkpoint, error) {
-	return openSafetensors(path, true)
-}
-
-func openSafetensors(path string, verify bool) (*Checkpoint, error) {
-	c := &Checkpoint{Path: path, Format: FormatSafetensors}
+	c := &Checkpoint{Path: path, Format: FormatSafetensors, Layout: LayoutOfficial}
 	data, err := c.mapInto(path)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.readSafetensors(data, verify); err != nil {
+	if err := c.readSafetensors(data, true); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("checkpoint: %s: %w", path, err)
 	}
@@ -32,7 +28,7 @@ func openSafetensors(path string, verify bool) (*Checkpoint, error) {
 // ParseSafetensors reads a safetensors file from memory, with the checks of [OpenSafetensors]. The tensors refer to
 // data.
 func ParseSafetensors(data []byte) (*Checkpoint, error) {
-	c := &Checkpoint{Format: FormatSafetensors}
+	c := &Checkpoint{Format: FormatSafetensors, Layout: LayoutOfficial}
 	if err := c.readSafetensors(data, true); err != nil {
 		return nil, fmt.Errorf("checkpoint: %w", err)
 	}

@@ -213,6 +213,9 @@ func TestSafetensorsWriterErrors(t *testing.T) {
 		s.Set(name, FromBytes(nil))
 		require.Error(t, WriteSafetensors(io.Discard, s, nil))
 	}
+	complex128s := NewStateDict()
+	complex128s.Set("a", must(NewTensor(C128, nil, make([]byte, 16))))
+	require.ErrorContains(t, WriteSafetensors(io.Discard, complex128s, nil), "no element type C128")
 	require.Error(t, WriteSafetensors(io.Discard, NewStateDict(), map[string]string{"a": "\xff"}))
 }
 

@@ -73,6 +73,8 @@ func layOut(tensors *StateDict) (entries []headerEntry, order []int, err error) 
 			return nil, nil, fmt.Errorf("checkpoint: write safetensors: a tensor cannot be called %s", metadataKey)
 		case !utf8.ValidString(name):
 			return nil, nil, fmt.Errorf("checkpoint: write safetensors: tensor name %s is not UTF-8", quoteShort(name))
+		case t.dtype == C128:
+			return nil, nil, fmt.Errorf("checkpoint: write safetensors: tensor %s: the format has no element type C128", quoteShort(name))
 		case len(entries) == maxTensors:
 			return nil, nil, fmt.Errorf("checkpoint: write safetensors: more than %d tensors", maxTensors)
 		}

@@ -100,7 +100,7 @@ func assembleShards(path string, fileOf map[string]string, opts *Options) (_ *Ch
 	if len(files) > maxShards {
 		return nil, fmt.Errorf("checkpoint: %s: %d shards, more than %d", path, len(files), maxShards)
 	}
-	c := &Checkpoint{Path: path, Tensors: NewStateDict()}
+	c := &Checkpoint{Path: path, Layout: LayoutOfficial, Tensors: NewStateDict()}
 	defer func() {
 		if err != nil {
 			c.Close()

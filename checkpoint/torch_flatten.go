@@ -192,7 +192,7 @@ func (f *flattener) add(name string, v any, depth int) error {
 	case *torchTensor:
 		return f.put(name, v)
 	case *pickle.Dict:
-		return f.entries(name, v, depth)
+		return f.entries(name, v, nil, depth)
 	case *pickle.List:
 		return f.items(name, v.Items, depth)
 	case pickle.Tuple:
@@ -218,12 +218,12 @@ func (f *flattener) put(name string, t *torchTensor) error {
 	return nil
 }
 
-// entries adds the tensors of a dict. Only tensors: dicts within state dicts hold other things.
-func (f *flattener) entries(name string, d *pickle.Dict, depth int) error {
+// entries adds the tensors of a dict, but for the keys in skip. Only tensors: dicts within state dicts hold other things.
+func (f *flattener) entries(name string, d *pickle.Dict, skip []any, depth int) error {
 	for i := range d.Len() {
 		key, value := d.At(i)
 		text, ok := key.(string)
-		if !ok || !isTensor(value) {
+		if !ok || !isTensor(value) || slices.ContainsFunc(skip, func(s any) bool { return s == any(text) }) {
 			continue
 		}
 		if err := f.add(join(name, text), value, depth+1); err != nil {
@@ -271,7 +271,7 @@ func (f *flattener) object(name string, o *pickle.Object, depth int) error {
 		if !ok {
 			continue
 		}
-		if err := f.entries(name, d, depth); err != nil {
+		if err := f.entries(name, d, notPersistent(state), depth); err != nil {
 			return err
 		}
 	}
@@ -289,6 +289,15 @@ func (f *flattener) object(name string, o *pickle.Object, depth int) error {
 		if err := f.add(join(name, text), module, depth+1); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// notPersistent lists a module's buffers that its state dict leaves out.
+func notPersistent(state *pickle.Dict) []any {
+	v, _ := state.Get("_non_persistent_buffers_set")
+	if set, ok := v.(*pickle.List); ok {
+		return set.Items
 	}
 	return nil
 }

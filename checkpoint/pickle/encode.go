@@ -40,7 +40,7 @@ func (e *Encoder) Global(g Global) {
 
 // String writes text.
 func (e *Encoder) String(s string) error {
-	if len(s) > math.MaxUint32 {
+	if uint64(len(s)) > math.MaxUint32 {
 		return fmt.Errorf("pickle: text of %d bytes does not fit protocol 2", len(s))
 	}
 	e.buf = append(e.buf, opBinUnicode)
