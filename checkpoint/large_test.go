@@ -60,6 +60,6 @@ func TestTorchBeyond4GiB(t *testing.T) {
 	back := open(t, out, nil)
 	require.Equal(t, []float64{1, 2, 3}, floats(t, back.Tensors, "after"))
 	w, _ := back.Tensors.Get("w0")
-	require.EqualValues(t, 1<<32+4096, w.NumBytes())
+	require.Equal(t, int64(1<<32+4096), w.NumBytes())
 	require.True(t, w.Aliased())
 }

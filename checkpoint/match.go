@@ -134,7 +134,8 @@ func (r *Report) judge(bad []Change, strict bool) error {
 	}
 	var errs []string
 	for _, c := range bad {
-		errs = append(errs, fmt.Sprintf("%s: the file has shape %s, the model %s", quoteShort(c.Name), ShapeString(c.From), ShapeString(c.To)))
+		errs = append(errs, fmt.Sprintf("%s: the file has shape %s, the model %s",
+			quoteShort(c.Name), ShapeString(c.From), ShapeString(c.To)))
 	}
 	if strict {
 		for _, n := range r.Missing {

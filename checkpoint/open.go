@@ -38,8 +38,8 @@ var wrapperPrefixes = []string{"module.", "_orig_mod."}
 //   - a HuggingFace folder: config.json beside model.safetensors or pytorch_model.bin, in one file or sharded;
 //   - an index of shards (model.safetensors.index.json).
 //
-// Nothing in the file is executed, and a hostile file costs at most about its own size plus 128 MiB of memory. Errors
-// name the file and the place in it.
+// Nothing in the file is executed, and opening any file allocates less than twice its size plus 256 MiB; a file of
+// stored tensors takes next to nothing. Errors name the file and the place in it.
 func Open(path string, opts *Options) (*Checkpoint, error) {
 	if opts == nil {
 		opts = &Options{}

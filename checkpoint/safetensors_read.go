@@ -9,7 +9,8 @@ import (
 
 // OpenSafetensors maps the .safetensors file at path and checks its header against the file: the header's size, every
 // element type and shape, that each tensor's bytes lie inside the file, that none overlap or leave holes, and that no
-// name appears twice. Names and layout stay as they are; see [Open] for the rest. The file's own checksum is checked where there is one, see [WriteSafetensors]. Nothing is copied.
+// name appears twice. The file's own checksum is checked where there is one, see [WriteSafetensors]. Nothing is copied.
+// Names and layout stay as they are; see [Open] for the rest.
 //
 // Format: https://huggingface.co/docs/safetensors, "Format".
 func OpenSafetensors(path string) (*Checkpoint, error) {

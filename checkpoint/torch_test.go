@@ -200,3 +200,24 @@ func TestOpenUnknown(t *testing.T) {
 	_, err = Open(dir, nil)
 	require.ErrorContains(t, err, "has none of model.safetensors")
 }
+
+// TestPythonFiles reads what PyTorch 2.11 writes: every element type, views of one storage, a whole pickled module, a
+// training checkpoint, TorchScript. scripts/peers/check_checkpoints.py --keep made them.
+func TestPythonFiles(t *testing.T) {
+	for file, format := range map[string]Format{
+		"every_type.pth": FormatTorch, "views.pth": FormatTorch, "views_legacy.pth": FormatTorchLegacy,
+		"whole_module.pth": FormatTorch, "nested_model.pth": FormatTorch, "script.pt": FormatTorchScript,
+	} {
+		path := filepath.Join("testdata/python", file)
+		got := open(t, path, &Options{KeepPrefix: true})
+		require.Equal(t, format, got.Format, file)
+		want := open(t, strings.TrimSuffix(path, filepath.Ext(path))+".safetensors", &Options{KeepPrefix: true})
+		requireSame(t, want.Tensors, got.Tensors)
+	}
+	c := open(t, "testdata/python/nested_model.pth", nil)
+	require.True(t, c.Tensors.Has("stem.weight"))
+	require.Equal(t, map[string]any{
+		"epoch": int64(4), "metric": 81.5, "space": map[string]any{"a": int64(1)},
+		"args": map[string]any{"lr": 1e-3, "out": `pathlib.PurePosixPath("a", "b")`},
+	}, c.Extra)
+}

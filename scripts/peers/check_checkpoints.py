@@ -2,14 +2,16 @@
 """Compare package checkpoint with torch.load and safetensors.
 
 Run with the peers' Python (scripts/peers/requirements.txt) from anywhere:
-    check_checkpoints.py [--golden DIR] [--bench]
+    check_checkpoints.py [--golden DIR] [--bench] [--keep DIR]
 
 1. Files of many kinds, written by Python here or kept in testdata, are copied by package checkpoint to .safetensors and
    to .pth; both are read back by safetensors.torch.load_file and torch.load(weights_only=True) and compared bit by bit
    with what Python reads from the original.
 2. With --golden (a folder of the layout that golden/README.md describes): files written by package checkpoint give the
    golden logits in a plain PyTorch forward, official and HuggingFace layouts.
-3. With --bench: loading 360 MB of NAT-Base weights, Go and Python in turn.
+3. With --keep DIR: write some of the files that Python makes, each beside a .safetensors of what it holds, for the Go
+   tests (checkpoint/testdata/python).
+4. With --bench: loading 360 MB of NAT-Base weights, Go and Python in turn.
 """
 
 import argparse
@@ -150,6 +152,20 @@ def check_values(ckpt, folder):
     return len(files)
 
 
+KEPT = ("every_type.pth", "views.pth", "views_legacy.pth", "whole_module.pth", "nested_model.pth", "script.pt")
+
+
+def keep(folder):
+    """Writes the files of KEPT and what they hold. The duplicates that views make are written out."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as tmp:
+        for path, tensors in make_files(pathlib.Path(tmp)).items():
+            if path.name in KEPT:
+                (folder / path.name).write_bytes(path.read_bytes())
+                plain = {k: v.contiguous().clone() for k, v in tensors.items()}
+                safetensors.torch.save_file(plain, folder / (path.stem + ".safetensors"))
+
+
 def check_logits(ckpt, golden, folder):
     cases = 0
     for model in json.loads((golden / "models" / "index.json").read_text())["models"]:
@@ -245,7 +261,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--golden", type=pathlib.Path)
     parser.add_argument("--bench", action="store_true")
+    parser.add_argument("--keep", type=pathlib.Path)
     args = parser.parse_args()
+    if args.keep:
+        keep(args.keep)
+        return
     with tempfile.TemporaryDirectory() as tmp:
         folder = pathlib.Path(tmp)
         ckpt = folder / "ckpt"
