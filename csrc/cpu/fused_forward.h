@@ -20,7 +20,7 @@ struct ForwardTile {
 
 // Scores of one row become weights relative to the highest so far.
 template <class S, class E>
-inline void softmax_chunk(const std::vector<SlotRange>& ranges, E* scores, E* highest_, E* total_, E* rescale_,
+__attribute__((noinline)) void softmax_chunk(const std::vector<SlotRange>& ranges, E* scores, E* highest_, E* total_, E* rescale_,
                           bool first) {
   using V = typename S::Vector;
   constexpr int W = S::kLanes;
@@ -78,34 +78,35 @@ void sum_block(const SumJob<E>& job, const Output<E, T>& out, int64_t channel) {
   using V = typename S::Vector;
   constexpr int W = S::kLanes;
   V sum[C][R][N];
+  // Rows that the block lacks are summed from nothing and go nowhere.
+  NATTEN_UNROLL
   for (int c = 0; c < C; ++c) {
+    NATTEN_UNROLL
     for (int i = 0; i < R; ++i) {
-      for (int n = 0; n < N; ++n) sum[c][i][n] = S::zero();
-    }
-  }
-  if (!out.first) {
-    for (int c = 0; c < C; ++c) {
-      for (int i = 0; i < R && i < out.row_count; ++i) {
-        const E* from = out.partial + i * out.partial_row + c * out.partial_stride + channel;
-        const V factor = S::set(out.rescale[i * W + c]);
-        for (int n = 0; n < N; ++n) sum[c][i][n] = S::mul(factor, S::load(from + n * W));
+      const E* from = out.partial + i * out.partial_row + c * out.partial_stride + channel;
+      NATTEN_UNROLL
+      for (int n = 0; n < N; ++n) {
+        sum[c][i][n] = out.first ? S::zero() : S::mul(S::set(out.rescale[i * W + c]), S::load(from + n * W));
       }
     }
   }
   sum_steps<S, E, C, R, N>(sum, job, channel);
+  NATTEN_UNROLL
   for (int c = 0; c < C; ++c) {
-    if (out.last && c >= out.columns) break;
-    for (int i = 0; i < R && i < out.row_count; ++i) {
+    NATTEN_UNROLL
+    for (int i = 0; i < R; ++i) {
       if (!out.last) {
         E* to = out.partial + i * out.partial_row + c * out.partial_stride + channel;
+        NATTEN_UNROLL
         for (int n = 0; n < N; ++n) S::store(to + n * W, sum[c][i][n]);
-        continue;
-      }
-      const V factor = S::set(out.inverse[i * W + c]);
-      T* to = out.rows[i] + out.offset[c] + channel;
-      for (int n = 0; n < N; ++n) {
-        const int64_t left = out.channels - channel - n * W;
-        if (left > 0) S::store_as(to + n * W, S::mul(factor, sum[c][i][n]), static_cast<int>(std::min<int64_t>(W, left)));
+      } else if (i < out.row_count && c < out.columns) {
+        const V factor = S::set(out.inverse[i * W + c]);
+        T* to = out.rows[i] + out.offset[c] + channel;
+        NATTEN_UNROLL
+        for (int n = 0; n < N; ++n) {
+          const int64_t left = std::min<int64_t>(W, out.channels - channel - n * W);
+          if (left > 0) S::store_as(to + n * W, S::mul(factor, sum[c][i][n]), static_cast<int>(left));
+        }
       }
     }
   }

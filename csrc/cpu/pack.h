@@ -45,7 +45,7 @@ int64_t odd_lines(int64_t n) {
 
 // dst[d * stride + i] = factor * (row + offset[i])[d] for i < n <= lanes, d < dim; lanes beyond n become zero.
 template <class S, class T, class E>
-inline void pack_transposed(const T* row, const int64_t* offset, int n, int64_t dim, E factor, E* dst,
+__attribute__((noinline)) void pack_transposed(const T* row, const int64_t* offset, int n, int64_t dim, E factor, E* dst,
                             int64_t stride) {
   using V = typename S::Vector;
   constexpr int W = S::kLanes;
@@ -70,7 +70,7 @@ inline void pack_transposed(const T* row, const int64_t* offset, int n, int64_t 
 
 // dst[i * stride + d] = (row + offset[i])[d], zero from dim to the next whole vector.
 template <class S, class T, class E>
-inline void pack_natural(const T* row, const int64_t* offset, int64_t n, int64_t dim, E* dst, int64_t stride) {
+__attribute__((noinline)) void pack_natural(const T* row, const int64_t* offset, int64_t n, int64_t dim, E* dst, int64_t stride) {
   constexpr int W = S::kLanes;
   for (int64_t i = 0; i < n; ++i) {
     for (int64_t d = 0; d < dim; d += W) {

@@ -7,6 +7,9 @@
 namespace natten::cpu {
 namespace NATTEN_ISA {
 
+// Accumulators stay in registers only if the loops over them are gone before gcc looks at the array.
+#define NATTEN_UNROLL _Pragma("GCC unroll 16")
+
 constexpr int kRows = 4;  // query rows of one block
 
 // scores[i][t] = bias + q_i . k_(start + t) for rows i and offsets t of one tile and one key row.
@@ -32,15 +35,21 @@ void score_block(const ScoreJob<E>& job, int64_t t0) {
   constexpr int W = S::kLanes;
   V sum[R][T];
   if (job.bias == nullptr) {
+    NATTEN_UNROLL
     for (int i = 0; i < R; ++i) {
+      NATTEN_UNROLL
       for (int t = 0; t < T; ++t) sum[i][t] = S::zero();
     }
   } else if (job.bias_step == 1) {
+    NATTEN_UNROLL
     for (int i = 0; i < R; ++i) {
+      NATTEN_UNROLL
       for (int t = 0; t < T; ++t) sum[i][t] = S::set(job.bias[t0 + t - i * job.bias_row]);
     }
   } else {
+    NATTEN_UNROLL
     for (int i = 0; i < R; ++i) {
+      NATTEN_UNROLL
       for (int t = 0; t < T; ++t) sum[i][t] = S::load(job.bias + (t0 + t) * W - i * job.bias_row);
     }
   }
@@ -49,16 +58,19 @@ void score_block(const ScoreJob<E>& job, int64_t t0) {
   typename S::Index index[T];
   if constexpr (!kShifted) {
     index[0] = S::load_index(job.index);
+    NATTEN_UNROLL
     for (int t = 1; t < T; ++t) index[t] = S::add(index[0], t);
   }
   for (int64_t d = 0; d < job.dim; ++d, q += kRows * W, k += job.k_stride) {
     V query[R];
+    NATTEN_UNROLL
     for (int i = 0; i < R; ++i) {
       query[i] = S::load(q + i * W);
       S::pin(query[i]);
     }
     V low, high;
     if constexpr (!kShifted) low = S::load(k), high = S::load(k + W);
+    NATTEN_UNROLL
     for (int t = 0; t < T; ++t) {
       V key;
       if constexpr (kShifted) {
@@ -67,10 +79,13 @@ void score_block(const ScoreJob<E>& job, int64_t t0) {
       } else {
         key = S::pick(low, index[t], high);
       }
+      NATTEN_UNROLL
       for (int i = 0; i < R; ++i) sum[i][t] = S::fma(query[i], key, sum[i][t]);
     }
   }
+  NATTEN_UNROLL
   for (int i = 0; i < R; ++i) {
+    NATTEN_UNROLL
     for (int t = 0; t < T; ++t) S::store(job.scores + i * job.row_stride + (t0 + t) * W, sum[i][t]);
   }
 }
@@ -126,15 +141,19 @@ inline __attribute__((always_inline)) void sum_step(typename S::Vector (&sum)[C]
   using V = typename S::Vector;
   constexpr int W = S::kLanes;
   for (int64_t t = 0; t < count; ++t) {
+    NATTEN_UNROLL
     for (int c = 0; c < C; ++c) {
       V value[N];
+      NATTEN_UNROLL
       for (int n = 0; n < N; ++n) {
         value[n] = S::load(values[c] + t * stride + n * W);
         S::pin(value[n]);
       }
+      NATTEN_UNROLL
       for (int i = Low; i < High; ++i) {
         V weight = S::set(scores[i * row_stride + t * W + c]);
         S::pin(weight);
+        NATTEN_UNROLL
         for (int n = 0; n < N; ++n) sum[c][i][n] = S::fma(weight, value[n], sum[c][i][n]);
       }
     }
@@ -158,6 +177,7 @@ inline __attribute__((always_inline)) void sum_steps(typename S::Vector (&sum)[C
   for (int64_t s = 0; s < job.step_count; ++s) {
     const SumStep<E>& step = job.steps[s];
     const E* values[C];
+    NATTEN_UNROLL
     for (int c = 0; c < C; ++c) values[c] = step.values + job.start[c] * job.value_stride + channel;
     const E* const scores = job.scores + step.scores;
 #define NATTEN_SUM(low, high)                                                                              \
