@@ -9,15 +9,6 @@
 namespace natten::cpu {
 namespace NATTEN_ISA {
 
-template <class S, class E>
-struct ForwardTile {
-  static constexpr int W = S::kLanes;
-  E highest[kRows][W];
-  E total[kRows][W];
-  E rescale[kRows][W];  // of the sums so far
-  E inverse[kRows][W];  // of the whole
-};
-
 // Scores of one row become weights relative to the highest so far.
 template <class S, class E>
 __attribute__((noinline)) void softmax_chunk(const std::vector<SlotRange>& ranges, E* scores, E* highest_, E* total_, E* rescale_,
@@ -146,138 +137,215 @@ void sum_tile(const SumJob<E>& job, const Output<E, T>& out, int lanes, int64_t 
   }
 }
 
+// What one call knows before it starts.
+template <class T>
+struct ForwardCall {
+  const Problem& p;
+  const RowPlan& plan;
+  const BiasTable<acc_t<T>>& bias;
+  const View &q, &k, &v, &out, &lse;
+};
+
+// One thread's share of a call.
 template <class S, class T>
-void tiled_forward(const Problem& p, const RowPlan& plan, const BiasTable<acc_t<T>>& bias, const View& q,
-                   const View& k, const View& v, const View& out, const View& lse) {
+class ForwardWorker {
   using E = acc_t<T>;
   using V = typename S::Vector;
-  constexpr int W = S::kLanes;
-  const int64_t length = plan.length(), channels = round_up(p.value_dim, W), heads_per_key = p.heads / p.kv_heads;
-  const int64_t k_stride = odd_lines<E>(round_up(length, W)), v_stride = channels;
-  const int64_t k_size = p.dim * k_stride;
-  // Picks read up to two vectors from a tile's base on, past the last row as well.
-  const int64_t row_size = k_size + odd_lines<E>(length * v_stride + p.axis[2].kernel * v_stride);
-  const int64_t row_stride = kChunkSlots * W;
-  const E factor = static_cast<E>(p.scale * 1.4426950408889634);
-  const Units units = units_of(p, plan, at::get_num_threads());
+  static constexpr int W = S::kLanes;
+  static constexpr int64_t kRowStride = kChunkSlots * W;
 
-  at::parallel_for(0, units.count(), 1, [&](int64_t begin, int64_t end) {
-    Ring<E> ring;
-    Block block;
-    Offsets q_at, k_at, v_at, out_at, lse_at;
-    Buffer<E> q_tile(p.dim * kRows * W), scores(kRows * row_stride + W), partial(kRows * W * channels);
-    ForwardTile<S, E> state;
-    std::vector<SumStep<E>> sums;
-    std::vector<E*> key_rows;
-    int64_t placed = -1;
-    for (int64_t unit = begin; unit < end; ++unit) {
-      const int64_t slab = unit % units.slabs, residue1 = unit / units.slabs % units.residues1,
-                    residue0 = unit / units.slabs / units.residues1 % units.residues0,
-                    row_group = unit / units.slabs / units.residues1 / units.residues0;
-      const int64_t first_pair = row_group * plan.lines;
-      if (placed != row_group) {
-        q_at.place(p, plan, q, first_pair, 1);
-        k_at.place(p, plan, k, first_pair, heads_per_key);
-        v_at.place(p, plan, v, first_pair, heads_per_key);
-        out_at.place(p, plan, out, first_pair, 1);
-        if (lse.data != nullptr) lse_at.place(p, plan, lse, first_pair, 1);
-        placed = row_group;
-      }
-      const Group group = group_at(p, residue0, residue1);
-      ring.reset(p, group, row_size);
-      for (int64_t b = group.blocks() * slab / units.slabs; b < group.blocks() * (slab + 1) / units.slabs; ++b) {
-        plan_block(p, group, b, block);
-        key_rows.clear();
-        sums.clear();
-        for (const Step& step : block.steps) {
-          bool fresh;
-          E* const row = ring.row(step.z, step.y, fresh);
-          if (fresh) {
-            const T* const k_row =
-                static_cast<const T*>(k.data) + row_offset(p, k, residue0, step.z, residue1, step.y);
-            const T* const v_row =
-                static_cast<const T*>(v.data) + row_offset(p, v, residue0, step.z, residue1, step.y);
-            for (int64_t i = 0; i < length; i += W) {
-              const int n = static_cast<int>(std::min<int64_t>(W, length - i));
-              pack_transposed<S>(k_row, k_at.at.data() + i, n, p.dim, E(1), row + i, k_stride);
-            }
-            pack_natural<S>(v_row, v_at.at.data(), length, p.value_dim, row + k_size, v_stride);
-          }
-          key_rows.push_back(row);
-          sums.push_back({row + k_size + step.first * v_stride, step.slot * W, step.count, step.low, step.high});
+ public:
+  explicit ForwardWorker(const ForwardCall<T>& call)
+      : call_(call),
+        p_(call.p),
+        length_(call.plan.length()),
+        channels_(round_up(call.p.value_dim, W)),
+        k_stride_(odd_lines<E>(round_up(length_, W))),
+        k_size_(call.p.dim * k_stride_),
+        // Picks and shifted loads reach past a row's end; what they find there is not used.
+        row_size_(k_size_ + odd_lines<E>((length_ + call.p.axis[2].kernel) * channels_)),
+        factor_(static_cast<E>(call.p.scale * 1.4426950408889634)),
+        q_tile_(call.p.dim * kRows * W),
+        scores_(kRows * kRowStride + W),
+        partial_(kRows * W * channels_) {}
+
+  void run(const Units& units, int64_t begin, int64_t end) {
+    Walk walk(p_, call_.plan, units, begin, end);
+    Stop here, ahead;
+    bool more = walk.next(here);
+    place(here.row_group);
+    while (more) {
+      more = walk.next(ahead);
+      if (here.new_unit) ring_.reset(p_, here.group, row_size_);
+      pack_keys(here);
+      const int64_t work = here.block.steps.size() * call_.plan.tiles.size();
+      if (more) plan_prefetch(ahead);
+      const int64_t share = (prefetch_.tokens() + work - 1) / work;
+      for (const Tile& tile : call_.plan.tiles) run_tile(here, tile, share);
+      prefetch_.clear();
+      std::swap(here, ahead);
+    }
+  }
+
+ private:
+  // Where one row group lies in each tensor.
+  struct Places {
+    int64_t row_group = -1;
+    Offsets q, k, v, out, lse;
+  };
+
+  // This row group and the next one are at hand at a time.
+  Places& place(int64_t row_group) {
+    Places& places = places_[row_group & 1];
+    if (places.row_group != row_group) {
+      const int64_t pair = row_group * call_.plan.lines, heads_per_key = p_.heads / p_.kv_heads;
+      places.q.place(p_, call_.plan, call_.q, pair, 1);
+      places.k.place(p_, call_.plan, call_.k, pair, heads_per_key);
+      places.v.place(p_, call_.plan, call_.v, pair, heads_per_key);
+      places.out.place(p_, call_.plan, call_.out, pair, 1);
+      places.lse.place(p_, call_.plan, call_.lse, pair, 1);
+      places.row_group = row_group;
+    }
+    return places;
+  }
+
+  void pack_keys(const Stop& stop) {
+    const Places& places = place(stop.row_group);
+    key_rows_.clear();
+    sums_.clear();
+    for (const Step& step : stop.block.steps) {
+      bool fresh;
+      E* const row = ring_.row(step.z, step.y, fresh);
+      if (fresh) {
+        const T* const k_row = row_of<const T>(p_, stop.group, call_.k, step.z, step.y);
+        const T* const v_row = row_of<const T>(p_, stop.group, call_.v, step.z, step.y);
+        for (int64_t i = 0; i < length_; i += W) {
+          const int n = static_cast<int>(std::min<int64_t>(W, length_ - i));
+          pack_transposed<S>(k_row, places.k.at.data() + i, n, p_.dim, E(1), row + i, k_stride_);
         }
+        pack_natural<S>(v_row, places.v.at.data(), length_, p_.value_dim, row + k_size_, channels_);
+      }
+      key_rows_.push_back(row);
+      sums_.push_back({row + k_size_ + step.first * channels_, step.slot * W, step.count, step.low, step.high});
+    }
+  }
 
-        for (const Tile& tile : plan.tiles) {
-          const T* q_rows[kRows];
-          Output<E, T> output{};
-          for (int i = 0; i < block.rows; ++i) {
-            q_rows[i] = static_cast<const T*>(q.data) + row_offset(p, q, residue0, block.z, residue1, block.y + i);
-            output.rows[i] = static_cast<T*>(out.data) + row_offset(p, out, residue0, block.z, residue1, block.y + i);
-            pack_transposed<S>(q_rows[i], q_at.at.data() + tile.first, tile.lanes, p.dim, factor,
-                               q_tile.data() + i * W, kRows * W);
-          }
-          const Position& lead = plan.positions[tile.first];
-          const bool by_lane = !tile.uniform;
-          const E* const bias_base = by_lane ? bias.of_pattern(row_group, tile.pattern)
-                                             : bias.of_uniform((first_pair + lead.line) % p.heads, lead.bias);
-          const int64_t bias_row = by_lane ? bias.pattern_stride() : bias.row_entries;
-          int64_t start[W];
-          for (int l = 0; l < W; ++l) start[l] = tile.base + (l < tile.lanes ? tile.index[l] : 0);
-          output.rescale = state.rescale[0];
-          output.inverse = state.inverse[0];
-          output.partial = partial.data();
-          output.partial_row = W * channels;
-          output.partial_stride = channels;
-          output.offset = out_at.at.data() + tile.first;
-          output.row_count = block.rows;
-          output.channels = p.value_dim;
+  void plan_prefetch(const Stop& stop) {
+    const Places& places = place(stop.row_group);
+    const Block& block = stop.block;
+    for (int i = 0; i < block.rows; ++i) {
+      prefetch_.add(row_of<const T>(p_, stop.group, call_.q, block.z, block.y + i), places.q.at, p_.dim);
+    }
+    for (const Step& step : block.steps) {
+      if (step.first > 0 || (!stop.new_unit && ring_.holds(step.z, step.y))) continue;
+      prefetch_.add(row_of<const T>(p_, stop.group, call_.k, step.z, step.y), places.k.at, p_.dim);
+      prefetch_.add(row_of<const T>(p_, stop.group, call_.v, step.z, step.y), places.v.at, p_.value_dim);
+    }
+  }
 
-          for (size_t c = 0; c < block.chunks.size(); ++c) {
-            const Chunk& chunk = block.chunks[c];
-            for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
-              const Step& step = block.steps[s];
-              ScoreJob<E> job;
-              job.q = q_tile.data() + step.low * W;
-              job.k = key_rows[s] + tile.base + step.first;
-              job.k_stride = k_stride;
-              job.dim = p.dim;
-              job.index = tile.shifted ? nullptr : tile.index.data();
-              job.bias_step = by_lane ? W : 1;
-              job.bias_row = bias_row;
-              job.bias = bias_base == nullptr ? nullptr
-                                              : bias_base + step.bias_row * bias_row + step.first * job.bias_step;
-              job.scores = scores.data() + step.low * row_stride + step.slot * W;
-              job.row_stride = row_stride;
-              score<S>(job, step.high - step.low, step.count);
-            }
-            output.first = c == 0;
-            output.last = c + 1 == block.chunks.size();
-            for (int i = 0; i < block.rows; ++i) {
-              softmax_chunk<S>(chunk.ranges[i], scores.data() + i * row_stride, state.highest[i], state.total[i],
-                               state.rescale[i], output.first);
-              if (output.last) {
-                S::store(state.inverse[i], S::div(S::set(E(1)), S::load(state.total[i])));
-              }
-            }
-            SumJob<E> job{sums.data() + chunk.first_step, chunk.step_count, v_stride, start, scores.data(), row_stride};
-            if (block.rows == 1) {
-              sum_tile<S, E, T, 1>(job, output, tile.lanes, channels);
-            } else {
-              sum_tile<S, E, T, kRows>(job, output, tile.lanes, channels);
-            }
-          }
-          if (lse.data != nullptr) {
-            for (int i = 0; i < block.rows; ++i) {
-              const V sum = S::add(S::load(state.highest[i]), S::log2(S::load(state.total[i])));
-              S::store(state.total[i], S::mul(sum, S::set(static_cast<E>(0.6931471805599453))));
-              E* const row =
-                  static_cast<E*>(lse.data) + row_offset(p, lse, residue0, block.z, residue1, block.y + i);
-              for (int l = 0; l < tile.lanes; ++l) row[lse_at.at[tile.first + l]] = state.total[i][l];
-            }
-          }
+  void run_tile(const Stop& stop, const Tile& tile, int64_t prefetches) {
+    const Places& places = place(stop.row_group);
+    const Block& block = stop.block;
+    Output<E, T> output{};
+    for (int i = 0; i < block.rows; ++i) {
+      pack_transposed<S>(row_of<const T>(p_, stop.group, call_.q, block.z, block.y + i),
+                         places.q.at.data() + tile.first, tile.lanes, p_.dim, factor_, q_tile_.data() + i * W,
+                         kRows * W);
+      output.rows[i] = row_of<T>(p_, stop.group, call_.out, block.z, block.y + i);
+      for (int l = 0; l < tile.lanes; ++l) {
+        const char* const to = reinterpret_cast<const char*>(output.rows[i] + places.out.at[tile.first + l]);
+        for (int64_t byte = 0; byte < p_.value_dim * static_cast<int64_t>(sizeof(T)); byte += 64) {
+          __builtin_prefetch(to + byte, 1, 2);
         }
       }
     }
+    int64_t start[W];
+    for (int l = 0; l < W; ++l) start[l] = tile.base + (l < tile.lanes ? tile.index[l] : 0);
+    output.rescale = rescale_[0];
+    output.inverse = inverse_[0];
+    output.partial = partial_.data();
+    output.partial_row = W * channels_;
+    output.partial_stride = channels_;
+    output.offset = places.out.at.data() + tile.first;
+    output.row_count = block.rows;
+    output.channels = p_.value_dim;
+
+    for (size_t c = 0; c < block.chunks.size(); ++c) {
+      const Chunk& chunk = block.chunks[c];
+      output.first = c == 0;
+      output.last = c + 1 == block.chunks.size();
+      score_chunk(stop, tile, chunk, prefetches);
+      for (int i = 0; i < block.rows; ++i) {
+        softmax_chunk<S>(chunk.ranges[i], scores_.data() + i * kRowStride, highest_[i], total_[i], rescale_[i],
+                         output.first);
+        if (output.last) S::store(inverse_[i], S::div(S::set(E(1)), S::load(total_[i])));
+      }
+      const SumJob<E> job{sums_.data() + chunk.first_step, chunk.step_count, channels_, start, scores_.data(),
+                          kRowStride};
+      if (block.rows == 1) {
+        sum_tile<S, E, T, 1>(job, output, tile.lanes, channels_);
+      } else {
+        sum_tile<S, E, T, kRows>(job, output, tile.lanes, channels_);
+      }
+    }
+    if (call_.lse.data != nullptr) store_lse(stop, tile, places);
+  }
+
+  void score_chunk(const Stop& stop, const Tile& tile, const Chunk& chunk, int64_t prefetches) {
+    const Position& lead = call_.plan.positions[tile.first];
+    const bool by_lane = !tile.uniform;
+    const E* const bias_base =
+        by_lane ? call_.bias.of_pattern(stop.row_group, tile.pattern)
+                : call_.bias.of_uniform((stop.first_pair + lead.line) % p_.heads, lead.bias);
+    ScoreJob<E> job;
+    job.k_stride = k_stride_;
+    job.dim = p_.dim;
+    job.index = tile.shifted ? nullptr : tile.index.data();
+    job.bias_step = by_lane ? W : 1;
+    job.bias_row = by_lane ? call_.bias.pattern_stride() : call_.bias.row_entries;
+    job.row_stride = kRowStride;
+    for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
+      const Step& step = stop.block.steps[s];
+      job.q = q_tile_.data() + step.low * W;
+      job.k = key_rows_[s] + tile.base + step.first;
+      job.bias = bias_base == nullptr ? nullptr
+                                      : bias_base + step.bias_row * job.bias_row + step.first * job.bias_step;
+      job.scores = scores_.data() + step.low * kRowStride + step.slot * W;
+      score<S>(job, step.high - step.low, step.count);
+      prefetch_.some(prefetches);
+    }
+  }
+
+  void store_lse(const Stop& stop, const Tile& tile, const Places& places) {
+    for (int i = 0; i < stop.block.rows; ++i) {
+      E natural[W];
+      const V sum = S::add(S::load(highest_[i]), S::log2(S::load(total_[i])));
+      S::store(natural, S::mul(sum, S::set(static_cast<E>(0.6931471805599453))));
+      E* const row = row_of<E>(p_, stop.group, call_.lse, stop.block.z, stop.block.y + i);
+      for (int l = 0; l < tile.lanes; ++l) row[places.lse.at[tile.first + l]] = natural[l];
+    }
+  }
+
+  const ForwardCall<T>& call_;
+  const Problem& p_;
+  const int64_t length_, channels_, k_stride_, k_size_, row_size_;
+  const E factor_;
+  Ring<E> ring_;
+  Prefetch prefetch_;
+  Places places_[2];
+  std::vector<E*> key_rows_;        // of each step
+  std::vector<SumStep<E>> sums_;    // of each step
+  Buffer<E> q_tile_, scores_, partial_;
+  E highest_[kRows][W], total_[kRows][W], rescale_[kRows][W], inverse_[kRows][W];
+};
+
+template <class S, class T>
+void tiled_forward(const Problem& p, const RowPlan& plan, const BiasTable<acc_t<T>>& bias, const View& q,
+                   const View& k, const View& v, const View& out, const View& lse) {
+  const ForwardCall<T> call{p, plan, bias, q, k, v, out, lse};
+  const Units units = units_of(p, plan, at::get_num_threads());
+  at::parallel_for(0, units.count(), 1, [&](int64_t begin, int64_t end) {
+    ForwardWorker<S, T>(call).run(units, begin, end);
   });
 }
 

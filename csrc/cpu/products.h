@@ -64,18 +64,14 @@ void score_block(const ScoreJob<E>& job, int64_t t0) {
   for (int64_t d = 0; d < job.dim; ++d, q += kRows * W, k += job.k_stride) {
     V query[R];
     NATTEN_UNROLL
-    for (int i = 0; i < R; ++i) {
-      query[i] = S::load(q + i * W);
-      S::pin(query[i]);
-    }
+    for (int i = 0; i < R; ++i) query[i] = S::pinned(S::load(q + i * W));
     V low, high;
     if constexpr (!kShifted) low = S::load(k), high = S::load(k + W);
     NATTEN_UNROLL
     for (int t = 0; t < T; ++t) {
       V key;
       if constexpr (kShifted) {
-        key = S::load(k + t);
-        S::pin(key);
+        key = S::pinned(S::load(k + t));
       } else {
         key = S::pick(low, index[t], high);
       }
@@ -145,14 +141,10 @@ inline __attribute__((always_inline)) void sum_step(typename S::Vector (&sum)[C]
     for (int c = 0; c < C; ++c) {
       V value[N];
       NATTEN_UNROLL
-      for (int n = 0; n < N; ++n) {
-        value[n] = S::load(values[c] + t * stride + n * W);
-        S::pin(value[n]);
-      }
+      for (int n = 0; n < N; ++n) value[n] = S::pinned(S::load(values[c] + t * stride + n * W));
       NATTEN_UNROLL
       for (int i = Low; i < High; ++i) {
-        V weight = S::set(scores[i * row_stride + t * W + c]);
-        S::pin(weight);
+        const V weight = S::pinned(S::set(scores[i * row_stride + t * W + c]));
         NATTEN_UNROLL
         for (int n = 0; n < N; ++n) sum[c][i][n] = S::fma(weight, value[n], sum[c][i][n]);
       }

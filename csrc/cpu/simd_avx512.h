@@ -38,8 +38,11 @@ struct Simd<float> {
   static Vector max(Vector a, Vector b) { return _mm512_max_ps(a, b); }
   // Lane l: the entry index[l] (0 .. 2 kLanes - 1) of low followed by high.
   static Vector pick(Vector low, Index index, Vector high) { return _mm512_permutex2var_ps(low, index, high); }
-  // Keeps the compiler from folding a load into each of its uses.
-  static void pin(Vector& x) { asm("" : "+v"(x)); }
+  // In a register of its own: keeps the compiler from folding the load into each of its uses.
+  static Vector pinned(Vector x) {
+    asm("" : "+v"(x));
+    return x;
+  }
 
   // 2^x for x <= about 100; 0 below -150; NaN stays. Relative error 9e-8 and rounding.
   static Vector exp2(Vector x) {

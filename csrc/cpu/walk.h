@@ -19,7 +19,6 @@ constexpr int64_t kChunkSlots = 80;
 // Where the lines of one unit lie in a tensor.
 struct Offsets {
   std::vector<int64_t> at;  // of each packed position, from the row's base
-  int64_t batch_stride = 0;
 
   // pairs: the unit's first (batch, head); `group` query heads read one key head (1 for queries).
   void place(const Problem& p, const RowPlan& plan, const View& view, int64_t first_pair, int64_t group) {
@@ -31,11 +30,6 @@ struct Offsets {
     }
   }
 };
-
-inline int64_t row_offset(const Problem& p, const View& view, int64_t residue0, int64_t z, int64_t residue1,
-                          int64_t y) {
-  return (residue0 + z * p.axis[0].dilation) * view.axis[0] + (residue1 + y * p.axis[1].dilation) * view.axis[1];
-}
 
 // One key row of a block, or a part of its window offsets.
 struct Step {
@@ -72,6 +66,13 @@ struct Group {
 
 inline Group group_at(const Problem& p, int64_t residue0, int64_t residue1) {
   return {residue0, residue1, group_size(p.axis[0], residue0), group_size(p.axis[1], residue1)};
+}
+
+// The row (z, y) of a group in a tensor.
+template <class T>
+inline T* row_of(const Problem& p, const Group& group, const View& view, int64_t z, int64_t y) {
+  return static_cast<T*>(view.data) + (group.residue0 + z * p.axis[0].dilation) * view.axis[0] +
+         (group.residue1 + y * p.axis[1].dilation) * view.axis[1];
 }
 
 // Fills the block with the steps of query rows y .. y + rows - 1 of plane z, in chunks.
@@ -156,19 +157,62 @@ class Ring {
     row_size_ = row_size;
     tags_.assign(rows, -1);
   }
+  bool holds(int64_t z, int64_t y) const { return tags_[slot(z, y)] == z * size1_ + y; }
   // The row's memory; `fresh` when the caller must fill it.
   E* row(int64_t z, int64_t y, bool& fresh) {
-    const int64_t slot = by_plane_ ? z % depth_ * size1_ + y : y % depth_, tag = z * size1_ + y;
-    fresh = tags_[slot] != tag;
-    tags_[slot] = tag;
-    return memory_.data() + slot * row_size_;
+    fresh = !holds(z, y);
+    tags_[slot(z, y)] = z * size1_ + y;
+    return memory_.data() + slot(z, y) * row_size_;
   }
 
  private:
+  int64_t slot(int64_t z, int64_t y) const { return by_plane_ ? z % depth_ * size1_ + y : y % depth_; }
+
   Buffer<E> memory_;
   std::vector<int64_t> tags_;
   int64_t capacity_ = 0, row_size_ = 0, depth_ = 1, size1_ = 1;
   bool by_plane_ = false;
+};
+
+// Fetches rows that will be packed soon, a few tokens at a time between other work.
+class Prefetch {
+ public:
+  void clear() {
+    rows_.clear();
+    row_ = 0, position_ = 0;
+  }
+  template <class T>
+  void add(const T* row, const std::vector<int64_t>& offsets, int64_t dim) {
+    rows_.push_back({reinterpret_cast<const char*>(row), &offsets, static_cast<int64_t>(sizeof(T)),
+                     static_cast<int64_t>(dim * sizeof(T))});
+  }
+  int64_t tokens() const {
+    int64_t sum = 0;
+    for (const Row& row : rows_) sum += static_cast<int64_t>(row.offsets->size());
+    return sum;
+  }
+  void some(int64_t tokens) {
+    while (row_ < rows_.size() && tokens > 0) {
+      const Row& row = rows_[row_];
+      const int64_t end = std::min<int64_t>(row.offsets->size(), position_ + tokens);
+      tokens -= end - position_;
+      for (; position_ < end; ++position_) {
+        const char* const token = row.base + (*row.offsets)[position_] * row.element;
+        for (int64_t byte = 0; byte < row.bytes; byte += 64) __builtin_prefetch(token + byte, 0, 2);
+      }
+      if (position_ == static_cast<int64_t>(row.offsets->size())) ++row_, position_ = 0;
+    }
+  }
+
+ private:
+  struct Row {
+    const char* base;
+    const std::vector<int64_t>* offsets;
+    int64_t element, bytes;
+  };
+  std::vector<Row> rows_;
+  size_t row_ = 0;
+  int64_t position_ = 0;
 };
 
 // The units of a call: row groups x dilation groups of the slow axes x slabs.
@@ -184,6 +228,46 @@ inline Units units_of(const Problem& p, const RowPlan& plan, int64_t threads) {
   while (units.slabs < most && whole * units.slabs % threads != 0 && whole * units.slabs < 8 * threads) ++units.slabs;
   return units;
 }
+
+// One block of one unit.
+struct Stop {
+  int64_t row_group = -1, first_pair = 0;
+  bool new_unit = false;
+  Group group{};
+  Block block;
+};
+
+// The blocks of units begin .. end - 1 in order.
+class Walk {
+ public:
+  Walk(const Problem& p, const RowPlan& plan, const Units& units, int64_t begin, int64_t end)
+      : p_(p), lines_(plan.lines), units_(units), unit_(begin - 1), end_(end) {}
+
+  bool next(Stop& stop) {
+    bool new_unit = false;
+    while (block_ >= last_) {
+      if (++unit_ >= end_) return false;
+      const int64_t slab = unit_ % units_.slabs, residues = unit_ / units_.slabs;
+      group_ = group_at(p_, residues / units_.residues1 % units_.residues0, residues % units_.residues1);
+      block_ = group_.blocks() * slab / units_.slabs;
+      last_ = group_.blocks() * (slab + 1) / units_.slabs;
+      new_unit = true;
+    }
+    stop.row_group = unit_ / units_.slabs / units_.residues1 / units_.residues0;
+    stop.first_pair = stop.row_group * lines_;
+    stop.new_unit = new_unit;
+    stop.group = group_;
+    plan_block(p_, group_, block_++, stop.block);
+    return true;
+  }
+
+ private:
+  const Problem& p_;
+  const int64_t lines_;
+  const Units units_;
+  int64_t unit_, end_, block_ = 0, last_ = 0;
+  Group group_{};
+};
 
 }  // namespace NATTEN_ISA
 }  // namespace natten::cpu
