@@ -173,15 +173,17 @@ class ForwardWorker {
     Walk walk(p_, call_.plan, units, begin, end);
     Stop here, ahead;
     bool more = walk.next(here);
-    place(here.row_group);
     while (more) {
       more = walk.next(ahead);
       if (here.new_unit) ring_.reset(p_, here.group, row_size_);
       pack_keys(here);
-      const int64_t work = here.block.steps.size() * call_.plan.tiles.size();
+      const int64_t members = p_.heads / p_.kv_heads;
+      const int64_t work = here.block.steps.size() * call_.plan.tiles.size() * members;
       if (more) plan_prefetch(ahead);
       const int64_t share = (prefetch_.tokens() + work - 1) / work;
-      for (const Tile& tile : call_.plan.tiles) run_tile(here, tile, share);
+      for (const Tile& tile : call_.plan.tiles) {
+        for (int64_t member = 0; member < members; ++member) run_tile(here, tile, member, share);
+      }
       prefetch_.clear();
       std::swap(here, ahead);
     }
@@ -195,22 +197,22 @@ class ForwardWorker {
   };
 
   // This row group and the next one are at hand at a time.
-  Places& place(int64_t row_group) {
-    Places& places = places_[row_group & 1];
-    if (places.row_group != row_group) {
-      const int64_t pair = row_group * call_.plan.lines, heads_per_key = p_.heads / p_.kv_heads;
-      places.q.place(p_, call_.plan, call_.q, pair, 1);
-      places.k.place(p_, call_.plan, call_.k, pair, heads_per_key);
-      places.v.place(p_, call_.plan, call_.v, pair, heads_per_key);
-      places.out.place(p_, call_.plan, call_.out, pair, 1);
-      places.lse.place(p_, call_.plan, call_.lse, pair, 1);
-      places.row_group = row_group;
+  Places& place(const Stop& stop) {
+    Places& places = places_[stop.parity];
+    if (places.row_group != stop.row_group) {
+      const int64_t pair = stop.row_group * call_.plan.lines, per_key = p_.heads / p_.kv_heads;
+      places.q.place(p_, call_.plan, call_.q, pair, per_key);
+      places.k.place(p_, call_.plan, call_.k, pair, 1);
+      places.v.place(p_, call_.plan, call_.v, pair, 1);
+      places.out.place(p_, call_.plan, call_.out, pair, per_key);
+      places.lse.place(p_, call_.plan, call_.lse, pair, per_key);
+      places.row_group = stop.row_group;
     }
     return places;
   }
 
   void pack_keys(const Stop& stop) {
-    const Places& places = place(stop.row_group);
+    const Places& places = place(stop);
     key_rows_.clear();
     sums_.clear();
     for (const Step& step : stop.block.steps) {
@@ -231,7 +233,7 @@ class ForwardWorker {
   }
 
   void plan_prefetch(const Stop& stop) {
-    const Places& places = place(stop.row_group);
+    const Places& places = place(stop);
     const Block& block = stop.block;
     for (int i = 0; i < block.rows; ++i) {
       prefetch_.add(row_of<const T>(p_, stop.group, call_.q, block.z, block.y + i), places.q.at, p_.dim);
@@ -243,15 +245,15 @@ class ForwardWorker {
     }
   }
 
-  void run_tile(const Stop& stop, const Tile& tile, int64_t prefetches) {
-    const Places& places = place(stop.row_group);
+  void run_tile(const Stop& stop, const Tile& tile, int64_t member, int64_t prefetches) {
+    const Places& places = place(stop);
     const Block& block = stop.block;
     Output<E, T> output{};
     for (int i = 0; i < block.rows; ++i) {
-      pack_transposed<S>(row_of<const T>(p_, stop.group, call_.q, block.z, block.y + i),
+      pack_transposed<S>(row_of<const T>(p_, stop.group, call_.q, block.z, block.y + i) + member * call_.q.head,
                          places.q.at.data() + tile.first, tile.lanes, p_.dim, factor_, q_tile_.data() + i * W,
                          kRows * W);
-      output.rows[i] = row_of<T>(p_, stop.group, call_.out, block.z, block.y + i);
+      output.rows[i] = row_of<T>(p_, stop.group, call_.out, block.z, block.y + i) + member * call_.out.head;
       for (int l = 0; l < tile.lanes; ++l) {
         const char* const to = reinterpret_cast<const char*>(output.rows[i] + places.out.at[tile.first + l]);
         for (int64_t byte = 0; byte < p_.value_dim * static_cast<int64_t>(sizeof(T)); byte += 64) {
@@ -274,7 +276,7 @@ class ForwardWorker {
       const Chunk& chunk = block.chunks[c];
       output.first = c == 0;
       output.last = c + 1 == block.chunks.size();
-      score_chunk(stop, tile, chunk, prefetches);
+      score_chunk(stop, tile, member, chunk, prefetches);
       for (int i = 0; i < block.rows; ++i) {
         softmax_chunk<S>(chunk.ranges[i], scores_.data() + i * kRowStride, highest_[i], total_[i], rescale_[i],
                          output.first);
@@ -288,21 +290,17 @@ class ForwardWorker {
         sum_tile<S, E, T, kRows>(job, output, tile.lanes, channels_);
       }
     }
-    if (call_.lse.data != nullptr) store_lse(stop, tile, places);
+    if (call_.lse.data != nullptr) store_lse(stop, tile, member, places);
   }
 
-  void score_chunk(const Stop& stop, const Tile& tile, const Chunk& chunk, int64_t prefetches) {
-    const Position& lead = call_.plan.positions[tile.first];
-    const bool by_lane = !tile.uniform;
-    const E* const bias_base =
-        by_lane ? call_.bias.of_pattern(stop.row_group, tile.pattern)
-                : call_.bias.of_uniform((stop.first_pair + lead.line) % p_.heads, lead.bias);
+  void score_chunk(const Stop& stop, const Tile& tile, int64_t member, const Chunk& chunk, int64_t prefetches) {
+    const E* const bias_base = call_.bias.of(call_.plan, tile, call_.bias.heads.group(stop.row_group, member));
     ScoreJob<E> job;
     job.k_stride = k_stride_;
     job.dim = p_.dim;
     job.index = tile.shifted ? nullptr : tile.index.data();
-    job.bias_step = by_lane ? W : 1;
-    job.bias_row = by_lane ? call_.bias.pattern_stride() : call_.bias.row_entries;
+    job.bias_step = tile.uniform ? 1 : W;
+    job.bias_row = call_.bias.row_stride(tile);
     job.row_stride = kRowStride;
     for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
       const Step& step = stop.block.steps[s];
@@ -316,12 +314,12 @@ class ForwardWorker {
     }
   }
 
-  void store_lse(const Stop& stop, const Tile& tile, const Places& places) {
+  void store_lse(const Stop& stop, const Tile& tile, int64_t member, const Places& places) {
     for (int i = 0; i < stop.block.rows; ++i) {
       E natural[W];
       const V sum = S::add(S::load(highest_[i]), S::log2(S::load(total_[i])));
       S::store(natural, S::mul(sum, S::set(static_cast<E>(0.6931471805599453))));
-      E* const row = row_of<E>(p_, stop.group, call_.lse, stop.block.z, stop.block.y + i);
+      E* const row = row_of<E>(p_, stop.group, call_.lse, stop.block.z, stop.block.y + i) + member * call_.lse.head;
       for (int l = 0; l < tile.lanes; ++l) row[places.lse.at[tile.first + l]] = natural[l];
     }
   }

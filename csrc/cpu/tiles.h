@@ -37,7 +37,7 @@ struct Tile {
   int64_t base = 0;      // the least start
   int span = 0;          // the greatest index
   bool uniform = false;  // one head and one bias entry for all lanes, nothing missing: no table needed
-  int pattern = -1;      // else: the bias table
+  int pattern = -1;      // tiles of one pattern read the same bias entries
   std::vector<int32_t> index;  // start[l] - base
 };
 
@@ -72,7 +72,6 @@ struct RowPlan {
         const Position& position = positions[tile.first + l];
         tile.uniform &= position.line == lead.line && position.bias == lead.bias && position.count == axis.kernel;
       }
-      if (tile.uniform) continue;
       for (size_t j = 0; j < patterns.size() && tile.pattern < 0; ++j) {
         if (alike(tile, tiles[patterns[j]])) tile.pattern = static_cast<int>(j);
       }
@@ -129,6 +128,21 @@ inline RowWindow row_window(const Axis& axis, int64_t group, int64_t place) {
   return {window.first, window.count};
 }
 
+// Rows are packed for lines of (batch, key head) pairs. Row groups of lines start at every plan.lines-th pair, so
+// this many of them differ in their heads, times the query heads of one key head.
+struct HeadGroups {
+  int64_t kv_heads, lines, per_key;  // query heads per key head
+
+  HeadGroups(const Problem& p, const RowPlan& plan)
+      : kv_heads(p.kv_heads), lines(plan.lines), per_key(p.heads / p.kv_heads) {}
+  int64_t row_groups() const { return std::max<int64_t>(1, kv_heads / lines); }
+  int64_t count() const { return row_groups() * per_key; }
+  int64_t group(int64_t row_group, int64_t member) const { return row_group % row_groups() * per_key + member; }
+  int64_t head(int64_t group, int64_t line) const {
+    return (group / per_key * lines + line) % kv_heads * per_key + group % per_key;
+  }
+};
+
 // The bias as the lanes want it: for each head group, pattern, row of the bias
 // table and window offset one vector; times log2(e), -infinity where a lane has no key.
 template <class E>
@@ -137,6 +151,7 @@ struct BiasTable {
   std::vector<E> lanes;
   int64_t row_entries = 1, rows = 1, kernel = 1, width = 1, patterns = 0, entries = 1;
   bool has_bias = false;
+  HeadGroups heads;
 
   BiasTable(const Problem& p, const RowPlan& plan, const void* rpb_, int64_t width_)
       : row_entries(2 * p.axis[2].kernel - 1),
@@ -145,18 +160,17 @@ struct BiasTable {
         width(width_),
         patterns(static_cast<int64_t>(plan.patterns.size())),
         entries(p.bias_entries()),
-        has_bias(rpb_ != nullptr) {
+        has_bias(rpb_ != nullptr),
+        heads(p, plan) {
     const E* const rpb = static_cast<const E*>(rpb_);
     const E log2e = static_cast<E>(1.4426950408889634);
     if (has_bias) {
       scaled.resize(p.heads * entries);
       for (size_t i = 0; i < scaled.size(); ++i) scaled[i] = rpb[i] * log2e;
     }
-    masked = p.axis[2].causal;
-    if (!has_bias && !masked) return;
-    if (!has_bias) rows = 1;
-    // Row groups start at every plan.lines-th (batch, head), so this many of them differ in their heads.
-    groups = has_bias ? std::max<int64_t>(1, p.heads / plan.lines) : 1;
+    if (!has_bias && !p.axis[2].causal) return;
+    if (!has_bias) rows = 1;  // what is missing does not depend on the slow axes
+    const int64_t groups = has_bias ? heads.count() : 1;
     lanes.assign(groups * patterns * rows * kernel * width, E(0));
     E* at = lanes.data();
     for (int64_t group = 0; group < groups; ++group) {
@@ -166,11 +180,10 @@ struct BiasTable {
           for (int64_t t = 0; t < kernel; ++t, at += width) {
             for (int l = 0; l < tile.lanes; ++l) {
               const Position& position = plan.positions[tile.first + l];
-              const int64_t head = (group * plan.lines + position.line) % p.heads;
               if (t >= position.count) {
                 at[l] = -std::numeric_limits<E>::infinity();
               } else if (has_bias) {
-                at[l] = scaled[head * entries + row * row_entries + position.bias + t];
+                at[l] = scaled[heads.head(group, position.line) * entries + row * row_entries + position.bias + t];
               }
             }
           }
@@ -179,37 +192,33 @@ struct BiasTable {
     }
   }
 
-  // The vectors of one tile and row group, kernel * width per bias row; null for a uniform tile.
-  const E* of_pattern(int64_t row_group, int pattern) const {
-    if (pattern < 0 || lanes.empty()) return nullptr;
-    return lanes.data() + (row_group % groups * patterns + pattern) * rows * kernel * width;
+  // Where the scores of one tile start in bias row 0: a vector for each window offset, or for a uniform tile one
+  // number; null: at zero. From one bias row to the next: row_stride(tile).
+  const E* of(const RowPlan& plan, const Tile& tile, int64_t group) const {
+    if (tile.uniform) {
+      const Position& lead = plan.positions[tile.first];
+      return has_bias ? scaled.data() + heads.head(group, lead.line) * entries + lead.bias : nullptr;
+    }
+    if (lanes.empty()) return nullptr;
+    return lanes.data() + ((has_bias ? group : 0) * patterns + tile.pattern) * rows * kernel * width;
   }
-  // The entries of one uniform tile, row_entries per bias row; null without a bias.
-  const E* of_uniform(int64_t head, int64_t bias) const {
-    return has_bias ? scaled.data() + head * entries + bias : nullptr;
-  }
-  // From one bias row to the next.
-  int64_t pattern_stride() const { return has_bias ? kernel * width : 0; }
+  int64_t row_stride(const Tile& tile) const { return tile.uniform ? row_entries : has_bias ? kernel * width : 0; }
 
   static double bytes(const Problem& p, const RowPlan& plan, bool has_bias, int64_t width) {
     const double rows = has_bias ? (2.0 * p.axis[0].kernel - 1) * (2.0 * p.axis[1].kernel - 1) : 1;
-    const double groups = has_bias ? std::max<double>(1, p.heads / plan.lines) : 1;
+    const double groups = has_bias ? HeadGroups(p, plan).count() : 1;
     return groups * plan.patterns.size() * rows * p.axis[2].kernel * width * sizeof(E);
   }
-
- private:
-  bool masked = false;
-  int64_t groups = 1;
 };
 
-// How many (batch, head) pairs share a packed row: the fewest that fill the lanes best.
-// Pairs of one row are neighbours in batch * heads, so the number divides heads or is a multiple of it.
+// How many (batch, key head) pairs share a packed row: the fewest that fill the lanes best.
+// Pairs of one row are neighbours in batch * kv_heads, so the number divides kv_heads or is a multiple of it.
 inline int64_t lines_per_row(const Problem& p, int width, int64_t threads) {
-  const int64_t pairs = p.batch * p.heads, length = p.axis[2].length;
+  const int64_t pairs = p.batch * p.kv_heads, length = p.axis[2].length;
   int64_t best = 1;
   double best_fill = 0;
   for (int64_t lines = 1; lines <= std::min<int64_t>(pairs, 16); ++lines) {
-    if (pairs % lines != 0 || (p.heads % lines != 0 && lines % p.heads != 0)) continue;
+    if (pairs % lines != 0 || (p.kv_heads % lines != 0 && lines % p.kv_heads != 0)) continue;
     if (lines > 1 && lines * length > 8 * width) break;
     if (lines > 1 && (pairs / lines) * p.axis[0].dilation * p.axis[1].dilation < threads) break;
     const int64_t vectors = (lines * length + width - 1) / width;

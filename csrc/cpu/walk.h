@@ -20,13 +20,14 @@ constexpr int64_t kChunkSlots = 80;
 struct Offsets {
   std::vector<int64_t> at;  // of each packed position, from the row's base
 
-  // pairs: the unit's first (batch, head); `group` query heads read one key head (1 for queries).
-  void place(const Problem& p, const RowPlan& plan, const View& view, int64_t first_pair, int64_t group) {
+  // first_pair: the row group's first (batch, key head); per_key: the tensor's heads per key head.
+  void place(const Problem& p, const RowPlan& plan, const View& view, int64_t first_pair, int64_t per_key) {
     at.resize(plan.length());
     for (int64_t i = 0; i < plan.length(); ++i) {
       const Position& position = plan.positions[i];
       const int64_t pair = first_pair + position.line;
-      at[i] = pair / p.heads * view.batch + pair % p.heads / group * view.head + position.token * view.axis[2];
+      at[i] = pair / p.kv_heads * view.batch + pair % p.kv_heads * per_key * view.head +
+              position.token * view.axis[2];
     }
   }
 };
@@ -164,8 +165,22 @@ class Ring {
     tags_[slot(z, y)] = z * size1_ + y;
     return memory_.data() + slot(z, y) * row_size_;
   }
+  // Calls visit(z, y, memory) for the row that (z, y) would replace.
+  template <class Visit>
+  void visit_replaced(int64_t z, int64_t y, const Visit& visit) const {
+    if (!holds(z, y)) visit_slot(slot(z, y), visit);
+  }
+  template <class Visit>
+  void visit_all(const Visit& visit) const {
+    for (size_t i = 0; i < tags_.size(); ++i) visit_slot(static_cast<int64_t>(i), visit);
+  }
 
  private:
+  template <class Visit>
+  void visit_slot(int64_t slot, const Visit& visit) const {
+    const int64_t tag = tags_[slot];
+    if (tag >= 0) visit(tag / size1_, tag % size1_, memory_.data() + slot * row_size_);
+  }
   int64_t slot(int64_t z, int64_t y) const { return by_plane_ ? z % depth_ * size1_ + y : y % depth_; }
 
   Buffer<E> memory_;
@@ -222,7 +237,7 @@ struct Units {
 };
 
 inline Units units_of(const Problem& p, const RowPlan& plan, int64_t threads) {
-  Units units{p.batch * p.heads / plan.lines, p.axis[0].dilation, p.axis[1].dilation, 1};
+  Units units{p.batch * p.kv_heads / plan.lines, p.axis[0].dilation, p.axis[1].dilation, 1};
   const int64_t whole = units.count(), most = group_at(p, 0, 0).blocks();
   // Slabs pack the key rows at their seams twice: only as many as balance wants.
   while (units.slabs < most && whole * units.slabs % threads != 0 && whole * units.slabs < 8 * threads) ++units.slabs;
@@ -231,7 +246,8 @@ inline Units units_of(const Problem& p, const RowPlan& plan, int64_t threads) {
 
 // One block of one unit.
 struct Stop {
-  int64_t row_group = -1, first_pair = 0;
+  int64_t unit = -1, row_group = -1;
+  int64_t parity = 0;  // of the row group's turn
   bool new_unit = false;
   Group group{};
   Block block;
@@ -241,7 +257,7 @@ struct Stop {
 class Walk {
  public:
   Walk(const Problem& p, const RowPlan& plan, const Units& units, int64_t begin, int64_t end)
-      : p_(p), lines_(plan.lines), units_(units), unit_(begin - 1), end_(end) {}
+      : p_(p), head_groups_(HeadGroups(p, plan).row_groups()), units_(units), unit_(begin - 1), end_(end) {}
 
   bool next(Stop& stop) {
     bool new_unit = false;
@@ -253,8 +269,12 @@ class Walk {
       last_ = group_.blocks() * (slab + 1) / units_.slabs;
       new_unit = true;
     }
-    stop.row_group = unit_ / units_.slabs / units_.residues1 / units_.residues0;
-    stop.first_pair = stop.row_group * lines_;
+    // Row groups of the same heads follow each other: they share bias tables.
+    const int64_t turn = unit_ / units_.slabs / units_.residues1 / units_.residues0;
+    const int64_t repeats = units_.groups / head_groups_;
+    stop.unit = unit_;
+    stop.row_group = turn % repeats * head_groups_ + turn / repeats;
+    stop.parity = turn & 1;
     stop.new_unit = new_unit;
     stop.group = group_;
     plan_block(p_, group_, block_++, stop.block);
@@ -263,7 +283,7 @@ class Walk {
 
  private:
   const Problem& p_;
-  const int64_t lines_;
+  const int64_t head_groups_;
   const Units units_;
   int64_t unit_, end_, block_ = 0, last_ = 0;
   Group group_{};
