@@ -9,7 +9,7 @@
 #include "general_fused.h"
 #include "general_unfused.h"
 #ifdef NATTEN_TILED
-#include "fused_forward.h"
+#include "fused_backward.h"
 #endif
 #include "table.h"
 
@@ -41,9 +41,10 @@ constexpr double kMostBiasBytes = 64e6;
 template <class T>
 constexpr bool kTiled = !std::is_same_v<T, double>;
 
+// `fixed`: the same plan whatever the number of threads.
 template <class S>
-RowPlan plan_of(const Problem& p) {
-  return RowPlan(p.axis[2], lines_per_row(p, S::kLanes, at::get_num_threads()), S::kLanes, S::kOffsets);
+RowPlan plan_of(const Problem& p, bool fixed) {
+  return RowPlan(p.axis[2], lines_per_row(p, S::kLanes, fixed ? 4 : at::get_num_threads()), S::kLanes, S::kOffsets);
 }
 #endif
 
@@ -55,7 +56,7 @@ void forward(const Problem& p, c10::ScalarType type, const View& q, const View& 
     if constexpr (kTiled<T>) {
       if (p.batch * p.heads * p.tokens() == 0) return;
       using S = Simd<acc_t<T>>;
-      const RowPlan plan = plan_of<S>(p);
+      const RowPlan plan = plan_of<S>(p, false);
       if (BiasTable<acc_t<T>>::bytes(p, plan, rpb != nullptr, S::kLanes) < kMostBiasBytes) {
         return tiled_forward<S, T>(p, plan, BiasTable<acc_t<T>>(p, plan, rpb, S::kLanes), q, k, v, out, lse);
       }
@@ -67,9 +68,23 @@ void forward(const Problem& p, c10::ScalarType type, const View& q, const View& 
 
 void backward(const Problem& p, c10::ScalarType type, const View& q, const View& k, const View& v, const void* rpb,
               const View& out, const View& lse, const View& dout, const View& dq, const View& dk, const View& dv,
-              void* drpb, bool) {
+              void* drpb, [[maybe_unused]] bool deterministic) {
   with_type(type, [&](auto zero) {
-    general_backward<decltype(zero)>(p, q, k, v, rpb, out, lse, dout, dq, dk, dv, drpb);
+    using T = decltype(zero);
+#ifdef NATTEN_TILED
+    if constexpr (kTiled<T>) {
+      using S = Simd<acc_t<T>>;
+      if (p.batch * p.heads * p.tokens() > 0) {
+        const RowPlan plan = plan_of<S>(p, deterministic);
+        if (BiasTable<acc_t<T>>::bytes(p, plan, rpb != nullptr || drpb != nullptr, S::kLanes) < kMostBiasBytes) {
+          const BiasTable<acc_t<T>> bias(p, plan, rpb, S::kLanes);
+          const BackwardCall<T> call{p, plan, bias, q, k, v, out, lse, dout, dq, dk, dv, drpb != nullptr, deterministic};
+          return tiled_backward<S, T>(call, drpb);
+        }
+      }
+    }
+#endif
+    general_backward<T>(p, q, k, v, rpb, out, lse, dout, dq, dk, dv, drpb);
   });
 }
 

@@ -68,14 +68,16 @@ __attribute__((noinline)) void pack_transposed(const T* row, const int64_t* offs
   }
 }
 
-// dst[i * stride + d] = (row + offset[i])[d], zero from dim to the next whole vector.
+// dst[i * stride + d] = factor * (row + offset[i])[d], zero from dim to the next whole vector.
 template <class S, class T, class E>
-__attribute__((noinline)) void pack_natural(const T* row, const int64_t* offset, int64_t n, int64_t dim, E* dst, int64_t stride) {
+__attribute__((noinline)) void pack_natural(const T* row, const int64_t* offset, int64_t n, int64_t dim, E* dst, int64_t stride,
+                  E factor = E(1)) {
   constexpr int W = S::kLanes;
+  const typename S::Vector scale = S::set(factor);
   for (int64_t i = 0; i < n; ++i) {
     for (int64_t d = 0; d < dim; d += W) {
       const int width = static_cast<int>(std::min<int64_t>(W, dim - d));
-      S::store(dst + i * stride + d, S::load_as(row + offset[i] + d, width));
+      S::store(dst + i * stride + d, S::mul(scale, S::load_as(row + offset[i] + d, width)));
     }
   }
 }

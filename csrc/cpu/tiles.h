@@ -169,14 +169,15 @@ struct BiasTable {
       for (size_t i = 0; i < scaled.size(); ++i) scaled[i] = rpb[i] * log2e;
     }
     if (!has_bias && !p.axis[2].causal) return;
-    if (!has_bias) rows = 1;  // what is missing does not depend on the slow axes
     const int64_t groups = has_bias ? heads.count() : 1;
-    lanes.assign(groups * patterns * rows * kernel * width, E(0));
+    // What is missing does not depend on the slow axes: without a bias one row serves all.
+    const int64_t table_rows = has_bias ? rows : 1;
+    lanes.assign(groups * patterns * table_rows * kernel * width, E(0));
     E* at = lanes.data();
     for (int64_t group = 0; group < groups; ++group) {
       for (int64_t pattern = 0; pattern < patterns; ++pattern) {
         const Tile& tile = plan.tiles[plan.patterns[pattern]];
-        for (int64_t row = 0; row < rows; ++row) {
+        for (int64_t row = 0; row < table_rows; ++row) {
           for (int64_t t = 0; t < kernel; ++t, at += width) {
             for (int l = 0; l < tile.lanes; ++l) {
               const Position& position = plan.positions[tile.first + l];
@@ -200,7 +201,8 @@ struct BiasTable {
       return has_bias ? scaled.data() + heads.head(group, lead.line) * entries + lead.bias : nullptr;
     }
     if (lanes.empty()) return nullptr;
-    return lanes.data() + ((has_bias ? group : 0) * patterns + tile.pattern) * rows * kernel * width;
+    return lanes.data() +
+           ((has_bias ? group * patterns : 0) + tile.pattern) * (has_bias ? rows : 1) * kernel * width;
   }
   int64_t row_stride(const Tile& tile) const { return tile.uniform ? row_entries : has_bias ? kernel * width : 0; }
 

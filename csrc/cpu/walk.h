@@ -269,19 +269,24 @@ class Walk {
       last_ = group_.blocks() * (slab + 1) / units_.slabs;
       new_unit = true;
     }
-    // Row groups of the same heads follow each other: they share bias tables.
-    const int64_t turn = unit_ / units_.slabs / units_.residues1 / units_.residues0;
-    const int64_t repeats = units_.groups / head_groups_;
     stop.unit = unit_;
-    stop.row_group = turn % repeats * head_groups_ + turn / repeats;
-    stop.parity = turn & 1;
+    stop.row_group = row_group_of(unit_);
+    stop.parity = turn_of(unit_) & 1;
     stop.new_unit = new_unit;
     stop.group = group_;
     plan_block(p_, group_, block_++, stop.block);
     return true;
   }
 
+  // Row groups of the same heads follow each other: they share bias tables.
+  int64_t row_group_of(int64_t unit) const {
+    const int64_t repeats = units_.groups / head_groups_;
+    return turn_of(unit) % repeats * head_groups_ + turn_of(unit) / repeats;
+  }
+
  private:
+  int64_t turn_of(int64_t unit) const { return unit / units_.slabs / units_.residues1 / units_.residues0; }
+
   const Problem& p_;
   const int64_t head_groups_;
   const Units units_;

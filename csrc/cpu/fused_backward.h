@@ -1,0 +1,474 @@
+// Fused backward from the saved log-sum-exp. Each tile's weights are computed
+// again; the gradients of keys and values gather in rings beside the packed keys
+// and are written out when a row leaves its ring.
+//
+// With w the weights, x = dout . v and delta the weights' mean of x, the logits'
+// slopes are w (x - delta). delta equals dout . out, which is used where the
+// softmax spans several chunks; one chunk has all it needs at hand.
+#pragma once
+
+#include "fused_forward.h"
+
+namespace natten::cpu {
+namespace NATTEN_ISA {
+
+template <class T>
+struct BackwardCall {
+  const Problem& p;
+  const RowPlan& plan;
+  const BiasTable<acc_t<T>>& bias;
+  const View &q, &k, &v, &out, &lse, &dout, &dq, &dk, &dv;
+  bool bias_gradient;
+  bool by_unit;  // sum the bias gradient unit by unit, whichever thread runs it
+};
+
+// gradient[key] += sum over rows Low .. High - 1 of weight[row][key] * x[row], for the keys of one query column.
+template <class S, class E, int N, int Low, int High>
+void scatter_step(E* gradient, int64_t stride, const E* weights, int64_t row_stride, const E* x, int64_t x_row,
+                  int64_t count) {
+  using V = typename S::Vector;
+  constexpr int W = S::kLanes;
+  V row[kRows][N];
+  NATTEN_UNROLL
+  for (int i = Low; i < High; ++i) {
+    NATTEN_UNROLL
+    for (int n = 0; n < N; ++n) row[i][n] = S::load(x + i * x_row + n * W);
+  }
+  for (int64_t t = 0; t < count; ++t) {
+    V sum[N];
+    NATTEN_UNROLL
+    for (int n = 0; n < N; ++n) sum[n] = S::load(gradient + t * stride + n * W);
+    NATTEN_UNROLL
+    for (int i = Low; i < High; ++i) {
+      const V weight = S::pinned(S::set(weights[i * row_stride + t * W]));
+      NATTEN_UNROLL
+      for (int n = 0; n < N; ++n) sum[n] = S::fma(weight, row[i][n], sum[n]);
+    }
+    NATTEN_UNROLL
+    for (int n = 0; n < N; ++n) S::store(gradient + t * stride + n * W, sum[n]);
+  }
+}
+
+// One query column's share in the gradient of its keys over all steps. SumStep::values is the gradient here.
+template <class S, class E, int N>
+void scatter_column(const SumStep<E>* steps, int64_t step_count, int64_t offset, int64_t stride, const E* weights,
+                    int64_t row_stride, const E* x, int64_t x_row) {
+  for (int64_t s = 0; s < step_count; ++s) {
+    const SumStep<E>& step = steps[s];
+    E* const gradient = const_cast<E*>(step.values) + offset;
+    const E* const w = weights + step.scores;
+#define NATTEN_SCATTER(low, high)                                                                         \
+  case (low) * 8 + (high):                                                                                \
+    scatter_step<S, E, N, low, high>(gradient, stride, w, row_stride, x, x_row, step.count);              \
+    break;
+    switch (step.low * 8 + step.high) {
+      NATTEN_SCATTER(0, 4)
+      NATTEN_SCATTER(0, 3)
+      NATTEN_SCATTER(0, 2)
+      NATTEN_SCATTER(0, 1)
+      NATTEN_SCATTER(1, 4)
+      NATTEN_SCATTER(1, 3)
+      NATTEN_SCATTER(1, 2)
+      NATTEN_SCATTER(2, 4)
+      NATTEN_SCATTER(2, 3)
+      NATTEN_SCATTER(3, 4)
+    }
+#undef NATTEN_SCATTER
+  }
+}
+
+// All columns and channels of a tile; x is [rows][lanes][channels].
+template <class S, class E>
+void scatter_tile(const SumStep<E>* steps, int64_t step_count, const int64_t* start, int64_t stride, const E* weights,
+                  int64_t row_stride, const E* x, int lanes) {
+  constexpr int W = S::kLanes, N = S::kSumVectors;
+  const int64_t vectors = stride / W, x_row = W * stride;
+  for (int l = 0; l < lanes; ++l) {
+    for (int64_t at = 0; at < vectors;) {
+      const int64_t n = std::min<int64_t>(N, vectors - at), channel = at * W;
+      const int64_t offset = start[l] * stride + channel;
+      const E* const from = x + l * stride + channel;
+      if constexpr (N >= 4) {
+        if (n == 4) scatter_column<S, E, 4>(steps, step_count, offset, stride, weights + l, row_stride, from, x_row);
+        if (n == 3) scatter_column<S, E, 3>(steps, step_count, offset, stride, weights + l, row_stride, from, x_row);
+      }
+      if (n == 2) scatter_column<S, E, 2>(steps, step_count, offset, stride, weights + l, row_stride, from, x_row);
+      if (n == 1) scatter_column<S, E, 1>(steps, step_count, offset, stride, weights + l, row_stride, from, x_row);
+      at += n;
+    }
+  }
+}
+
+template <class S, class T>
+class BackwardWorker {
+  using E = acc_t<T>;
+  using V = typename S::Vector;
+  static constexpr int W = S::kLanes;
+  static constexpr int64_t kRowStride = kChunkSlots * W;
+
+ public:
+  // partials[u]: the bias gradient that this thread had summed up when it finished unit u; empty: passed on to the next.
+  BackwardWorker(const BackwardCall<T>& call, std::vector<std::vector<E>>& partials)
+      : call_(call),
+        p_(call.p),
+        partials_(partials),
+        length_(call.plan.length()),
+        channels_(round_up(call.p.dim, W)),
+        value_channels_(round_up(call.p.value_dim, W)),
+        stride_(odd_lines<E>(round_up(length_, W))),
+        // One row of the ring: k and v transposed, k, and the gradients of k and v.
+        v_at_(call.p.dim * stride_),
+        natural_at_(v_at_ + call.p.value_dim * stride_),
+        dk_at_(natural_at_ + (length_ + call.p.axis[2].kernel) * channels_),
+        dv_at_(dk_at_ + (length_ + call.p.axis[2].kernel) * channels_),
+        row_size_(odd_lines<E>(dv_at_ + (length_ + call.p.axis[2].kernel) * value_channels_)),
+        q_tile_(call.p.dim * kRows * W),
+        dout_tile_(call.p.value_dim * kRows * W),
+        q_natural_(kRows * W * channels_),
+        dout_natural_(kRows * W * value_channels_),
+        weights_(kRows * kRowStride + W),
+        slopes_(kRows * kRowStride + W),
+        partial_(kRows * W * channels_) {
+    if (call.bias_gradient) {
+      const BiasTable<E>& bias = call.bias;
+      member_size_ = bias.patterns * bias.rows * bias.kernel * W;
+      bias_sums_.reset(bias.heads.per_key * member_size_);
+    }
+    std::fill(rescale_[0], rescale_[0] + kRows * W, E(1));
+    std::fill(scale_[0], scale_[0] + kRows * W, static_cast<E>(p_.scale));
+  }
+
+  void run(const Units& units, int64_t begin, int64_t end) {
+    Walk walk(p_, call_.plan, units, begin, end);
+    Stop here, ahead;
+    bool more = walk.next(here);
+    while (more) {
+      more = walk.next(ahead);
+      if (here.new_unit) ring_.reset(p_, here.group, row_size_);
+      pack_keys(here);
+      const int64_t members = p_.heads / p_.kv_heads;
+      const int64_t work = here.block.steps.size() * call_.plan.tiles.size() * members;
+      if (more) plan_prefetch(ahead);
+      const int64_t share = (prefetch_.tokens() + work - 1) / work;
+      for (const Tile& tile : call_.plan.tiles) {
+        for (int64_t member = 0; member < members; ++member) run_tile(here, tile, member, share);
+      }
+      prefetch_.clear();
+      if (!more || ahead.new_unit) {
+        ring_.visit_all([&](int64_t z, int64_t y, E* row) { flush(here, z, y, row); });
+        const HeadGroups& heads = call_.bias.heads;
+        if (!more || call_.by_unit || heads.group(here.row_group, 0) != heads.group(ahead.row_group, 0)) {
+          hand_over_bias(here);
+        }
+      }
+      std::swap(here, ahead);
+    }
+  }
+
+ private:
+  struct Places {
+    int64_t row_group = -1;
+    Offsets q, k, v, out, lse, dout, dq, dk, dv;
+  };
+
+  Places& place(const Stop& stop) {
+    Places& places = places_[stop.parity];
+    if (places.row_group != stop.row_group) {
+      const int64_t pair = stop.row_group * call_.plan.lines, per_key = p_.heads / p_.kv_heads;
+      const auto put = [&](Offsets& offsets, const View& view, int64_t heads) {
+        offsets.place(p_, call_.plan, view, pair, heads);
+      };
+      put(places.q, call_.q, per_key), put(places.k, call_.k, 1), put(places.v, call_.v, 1);
+      put(places.out, call_.out, per_key), put(places.lse, call_.lse, per_key);
+      put(places.dout, call_.dout, per_key), put(places.dq, call_.dq, per_key);
+      put(places.dk, call_.dk, 1), put(places.dv, call_.dv, 1);
+      places.row_group = stop.row_group;
+    }
+    return places;
+  }
+
+  // A tensor's row of query heads `member`.
+  template <class U>
+  U* query_row(const Stop& stop, const View& view, int i, int64_t member) const {
+    return row_of<U>(p_, stop.group, view, stop.block.z, stop.block.y + i) + member * view.head;
+  }
+
+  void pack_keys(const Stop& stop) {
+    const Places& places = place(stop);
+    key_rows_.clear();
+    k_sums_.clear(), dk_sums_.clear(), dv_sums_.clear();
+    for (const Step& step : stop.block.steps) {
+      bool fresh;
+      ring_.visit_replaced(step.z, step.y, [&](int64_t z, int64_t y, E* row) { flush(stop, z, y, row); });
+      E* const row = ring_.row(step.z, step.y, fresh);
+      if (fresh) {
+        const T* const k_row = row_of<const T>(p_, stop.group, call_.k, step.z, step.y);
+        const T* const v_row = row_of<const T>(p_, stop.group, call_.v, step.z, step.y);
+        for (int64_t i = 0; i < length_; i += W) {
+          const int n = static_cast<int>(std::min<int64_t>(W, length_ - i));
+          pack_transposed<S>(k_row, places.k.at.data() + i, n, p_.dim, E(1), row + i, stride_);
+          pack_transposed<S>(v_row, places.v.at.data() + i, n, p_.value_dim, E(1), row + v_at_ + i, stride_);
+        }
+        pack_natural<S>(k_row, places.k.at.data(), length_, p_.dim, row + natural_at_, channels_);
+        std::fill(row + dk_at_, row + row_size_, E(0));
+      }
+      key_rows_.push_back(row);
+      const int64_t first = step.first, slot = step.slot * W;
+      k_sums_.push_back({row + natural_at_ + first * channels_, slot, step.count, step.low, step.high});
+      dk_sums_.push_back({row + dk_at_ + first * channels_, slot, step.count, step.low, step.high});
+      dv_sums_.push_back({row + dv_at_ + first * value_channels_, slot, step.count, step.low, step.high});
+    }
+  }
+
+  // Writes a finished row of key and value gradients.
+  void flush(const Stop& stop, int64_t z, int64_t y, const E* row) {
+    const Places& places = place(stop);
+    write(row_of<T>(p_, stop.group, call_.dk, z, y), places.dk.at, row + dk_at_, p_.dim, channels_);
+    write(row_of<T>(p_, stop.group, call_.dv, z, y), places.dv.at, row + dv_at_, p_.value_dim, value_channels_);
+  }
+
+  void write(T* row, const std::vector<int64_t>& offsets, const E* from, int64_t dim, int64_t stride) {
+    for (int64_t i = 0; i < length_; ++i) {
+      for (int64_t d = 0; d < dim; d += W) {
+        const int n = static_cast<int>(std::min<int64_t>(W, dim - d));
+        S::store_as(row + offsets[i] + d, S::load(from + i * stride + d), n);
+      }
+    }
+  }
+
+  void plan_prefetch(const Stop& stop) {
+    const Places& places = place(stop);
+    const Block& block = stop.block;
+    for (int i = 0; i < block.rows; ++i) {
+      prefetch_.add(query_row<const T>(stop, call_.q, i, 0), places.q.at, p_.dim);
+      prefetch_.add(query_row<const T>(stop, call_.dout, i, 0), places.dout.at, p_.value_dim);
+    }
+    for (const Step& step : block.steps) {
+      if (step.first > 0 || (!stop.new_unit && ring_.holds(step.z, step.y))) continue;
+      prefetch_.add(row_of<const T>(p_, stop.group, call_.k, step.z, step.y), places.k.at, p_.dim);
+      prefetch_.add(row_of<const T>(p_, stop.group, call_.v, step.z, step.y), places.v.at, p_.value_dim);
+    }
+  }
+
+  void run_tile(const Stop& stop, const Tile& tile, int64_t member, int64_t prefetches) {
+    const Places& places = place(stop);
+    const Block& block = stop.block;
+    Output<E, T> output{};
+    const int64_t* const q_at = places.q.at.data() + tile.first;
+    const int64_t* const dout_at = places.dout.at.data() + tile.first;
+    const bool whole = block.chunks.size() == 1;
+    for (int i = 0; i < block.rows; ++i) {
+      const T* const q_row = query_row<const T>(stop, call_.q, i, member);
+      const T* const dout_row = query_row<const T>(stop, call_.dout, i, member);
+      const E scale = static_cast<E>(p_.scale), log2e = static_cast<E>(1.4426950408889634);
+      pack_transposed<S>(q_row, q_at, tile.lanes, p_.dim, scale * log2e, q_tile_.data() + i * W, kRows * W);
+      pack_transposed<S>(dout_row, dout_at, tile.lanes, p_.value_dim, E(1), dout_tile_.data() + i * W, kRows * W);
+      pack_natural<S>(q_row, q_at, tile.lanes, p_.dim, q_natural_.data() + i * W * channels_, channels_, scale);
+      pack_natural<S>(dout_row, dout_at, tile.lanes, p_.value_dim, dout_natural_.data() + i * W * value_channels_,
+                      value_channels_);
+      output.rows[i] = query_row<T>(stop, call_.dq, i, member);
+      read_lse(stop, tile, member, i);
+      if (!whole) compute_delta(stop, tile, member, i);
+    }
+    int64_t start[W];
+    for (int l = 0; l < W; ++l) start[l] = tile.base + (l < tile.lanes ? tile.index[l] : 0);
+    output.rescale = rescale_[0];
+    output.inverse = scale_[0];
+    output.partial = partial_.data();
+    output.partial_row = W * channels_;
+    output.partial_stride = channels_;
+    output.offset = places.dq.at.data() + tile.first;
+    output.row_count = block.rows;
+    output.channels = p_.dim;
+
+    for (size_t c = 0; c < block.chunks.size(); ++c) {
+      const Chunk& chunk = block.chunks[c];
+      const int64_t first = chunk.first_step, count = chunk.step_count;
+      score_chunk(stop, tile, member, chunk, prefetches);
+      for (int i = 0; i < block.rows; ++i) {
+        slopes_of_row(chunk.ranges[i], weights_.data() + i * kRowStride, slopes_.data() + i * kRowStride, i, whole);
+      }
+      if (call_.bias_gradient) add_bias_slopes(stop, tile, member, chunk);
+      output.first = c == 0;
+      output.last = c + 1 == block.chunks.size();
+      const SumJob<E> job{k_sums_.data() + first, count, channels_, start, slopes_.data(), kRowStride};
+      if (block.rows == 1) {
+        sum_tile<S, E, T, 1>(job, output, tile.lanes, channels_);
+      } else {
+        sum_tile<S, E, T, kRows>(job, output, tile.lanes, channels_);
+      }
+      scatter_tile<S>(dk_sums_.data() + first, count, start, channels_, slopes_.data(), kRowStride, q_natural_.data(),
+                      tile.lanes);
+      scatter_tile<S>(dv_sums_.data() + first, count, start, value_channels_, weights_.data(), kRowStride,
+                      dout_natural_.data(), tile.lanes);
+    }
+  }
+
+  // lse in base 2; lanes without a query get weights of zero.
+  void read_lse(const Stop& stop, const Tile& tile, int64_t member, int i) {
+    const E* const row = query_row<const E>(stop, call_.lse, i, member);
+    const std::vector<int64_t>& offsets = place(stop).lse.at;
+    for (int l = 0; l < W; ++l) {
+      lse_[i][l] = l < tile.lanes ? row[offsets[tile.first + l]] * static_cast<E>(1.4426950408889634)
+                                  : std::numeric_limits<E>::infinity();
+    }
+  }
+
+  void compute_delta(const Stop& stop, const Tile& tile, int64_t member, int i) {
+    const T* const row = query_row<const T>(stop, call_.out, i, member);
+    const std::vector<int64_t>& offsets = place(stop).out.at;
+    for (int l = 0; l < W; ++l) delta_[i][l] = 0;
+    for (int l = 0; l < tile.lanes; ++l) {
+      const E* const slope = dout_natural_.data() + (i * W + l) * value_channels_;
+      V sum = S::zero();
+      for (int64_t d = 0; d < p_.value_dim; d += W) {
+        const int n = static_cast<int>(std::min<int64_t>(W, p_.value_dim - d));
+        sum = S::fma(S::load_as(row + offsets[tile.first + l] + d, n), S::load(slope + d), sum);
+      }
+      E parts[W];
+      S::store(parts, sum);
+      for (int j = 0; j < W; ++j) delta_[i][l] += parts[j];
+    }
+  }
+
+  // Scores of the queries into weights_, of their gradients into slopes_.
+  void score_chunk(const Stop& stop, const Tile& tile, int64_t member, const Chunk& chunk, int64_t prefetches) {
+    const E* const bias_base = call_.bias.of(call_.plan, tile, call_.bias.heads.group(stop.row_group, member));
+    ScoreJob<E> job;
+    job.k_stride = stride_;
+    job.index = tile.shifted ? nullptr : tile.index.data();
+    job.bias_step = tile.uniform ? 1 : W;
+    job.bias_row = call_.bias.row_stride(tile);
+    job.row_stride = kRowStride;
+    for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
+      const Step& step = stop.block.steps[s];
+      const int64_t to = step.low * kRowStride + step.slot * W;
+      job.dim = p_.dim;
+      job.q = q_tile_.data() + step.low * W;
+      job.k = key_rows_[s] + tile.base + step.first;
+      job.bias = bias_base == nullptr ? nullptr
+                                      : bias_base + step.bias_row * job.bias_row + step.first * job.bias_step;
+      job.scores = weights_.data() + to;
+      score<S>(job, step.high - step.low, step.count);
+      job.dim = p_.value_dim;
+      job.q = dout_tile_.data() + step.low * W;
+      job.k = key_rows_[s] + v_at_ + tile.base + step.first;
+      job.bias = nullptr;
+      job.scores = slopes_.data() + to;
+      score<S>(job, step.high - step.low, step.count);
+      prefetch_.some(prefetches);
+    }
+  }
+
+  void slopes_of_row(const std::vector<SlotRange>& ranges, E* weights, E* slopes, int i, bool whole) {
+    const V lse = S::load(lse_[i]);
+    V mean = S::load(delta_[i]);
+    if (whole) {
+      mean = S::zero();
+      for (const SlotRange& range : ranges) {
+        for (int64_t s = range.begin; s < range.end; ++s) {
+          const V weight = S::exp2(S::sub(S::load(weights + s * W), lse));
+          S::store(weights + s * W, weight);
+          mean = S::fma(weight, S::load(slopes + s * W), mean);
+        }
+      }
+      for (const SlotRange& range : ranges) {
+        for (int64_t s = range.begin; s < range.end; ++s) {
+          S::store(slopes + s * W, S::mul(S::load(weights + s * W), S::sub(S::load(slopes + s * W), mean)));
+        }
+      }
+      return;
+    }
+    for (const SlotRange& range : ranges) {
+      for (int64_t s = range.begin; s < range.end; ++s) {
+        const V weight = S::exp2(S::sub(S::load(weights + s * W), lse));
+        S::store(weights + s * W, weight);
+        S::store(slopes + s * W, S::mul(weight, S::sub(S::load(slopes + s * W), mean)));
+      }
+    }
+  }
+
+  void add_bias_slopes(const Stop& stop, const Tile& tile, int64_t member, const Chunk& chunk) {
+    const BiasTable<E>& bias = call_.bias;
+    const int64_t row_size = bias.kernel * W;
+    E* const table = bias_sums_.data() + member * member_size_ + tile.pattern * bias.rows * row_size;
+    for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
+      const Step& step = stop.block.steps[s];
+      for (int i = step.low; i < step.high; ++i) {
+        E* const to = table + (step.bias_row - (i - step.low)) * row_size + step.first * W;
+        const E* const from = slopes_.data() + i * kRowStride + step.slot * W;
+        for (int64_t t = 0; t < step.count; ++t) S::store(to + t * W, S::add(S::load(to + t * W), S::load(from + t * W)));
+      }
+    }
+  }
+
+  // Folds the lanes' sums into the entries of each line's head.
+  void hand_over_bias(const Stop& stop) {
+    if (!call_.bias_gradient) return;
+    const BiasTable<E>& bias = call_.bias;
+    std::vector<E>& sums = partials_[stop.unit];
+    sums.assign(bias.heads.per_key * call_.plan.lines * bias.entries, E(0));
+    const E* at = bias_sums_.data();
+    for (int64_t member = 0; member < bias.heads.per_key; ++member) {
+      for (int64_t pattern = 0; pattern < bias.patterns; ++pattern) {
+        const Tile& tile = call_.plan.tiles[call_.plan.patterns[pattern]];
+        for (int64_t row = 0; row < bias.rows; ++row) {
+          for (int64_t t = 0; t < bias.kernel; ++t, at += W) {
+            for (int l = 0; l < tile.lanes; ++l) {
+              const Position& position = call_.plan.positions[tile.first + l];
+              if (t >= position.count) continue;
+              sums[(member * call_.plan.lines + position.line) * bias.entries + row * bias.row_entries +
+                   position.bias + t] += at[l];
+            }
+          }
+        }
+      }
+    }
+    std::fill(bias_sums_.data(), bias_sums_.data() + bias.heads.per_key * member_size_, E(0));
+  }
+
+  const BackwardCall<T>& call_;
+  const Problem& p_;
+  std::vector<std::vector<E>>& partials_;
+  const int64_t length_, channels_, value_channels_, stride_, v_at_, natural_at_, dk_at_, dv_at_, row_size_;
+  int64_t member_size_ = 0;
+  Ring<E> ring_;
+  Prefetch prefetch_;
+  Places places_[2];
+  std::vector<E*> key_rows_;
+  std::vector<SumStep<E>> k_sums_, dk_sums_, dv_sums_;  // of each step
+  Buffer<E> q_tile_, dout_tile_, q_natural_, dout_natural_, weights_, slopes_, partial_, bias_sums_;
+  E lse_[kRows][W], delta_[kRows][W], rescale_[kRows][W], scale_[kRows][W];
+};
+
+template <class S, class T>
+void tiled_backward(const BackwardCall<T>& call, void* drpb_) {
+  using E = acc_t<T>;
+  const Problem& p = call.p;
+  Units units = units_of(p, call.plan, at::get_num_threads());
+  units.slabs = 1;  // slabs would share key rows at their seams
+  std::vector<std::vector<E>> partials(units.count());
+  at::parallel_for(0, units.count(), 1, [&](int64_t begin, int64_t end) {
+    BackwardWorker<S, T>(call, partials).run(units, begin, end);
+  });
+  if (!call.bias_gradient) return;
+  E* const drpb = static_cast<E*>(drpb_);
+  const BiasTable<E>& bias = call.bias;
+  std::fill(drpb, drpb + p.heads * bias.entries, E(0));
+  Walk walk(p, call.plan, units, 0, 0);
+  for (int64_t unit = 0; unit < units.count(); ++unit) {
+    const std::vector<E>& sums = partials[unit];
+    if (sums.empty()) continue;
+    const int64_t row_group = walk.row_group_of(unit);
+    for (int64_t member = 0; member < bias.heads.per_key; ++member) {
+      for (int64_t line = 0; line < call.plan.lines; ++line) {
+        const E* const from = sums.data() + (member * call.plan.lines + line) * bias.entries;
+        E* const to = drpb + bias.heads.head(bias.heads.group(row_group, member), line) * bias.entries;
+        for (int64_t i = 0; i < bias.entries; ++i) to[i] += from[i];
+      }
+    }
+  }
+}
+
+}  // namespace NATTEN_ISA
+}  // namespace natten::cpu
