@@ -101,6 +101,39 @@ NATTEN_API char* natten_set_deterministic(int enabled);
 NATTEN_API char* natten_generator_state(natten_tensor* state);
 NATTEN_API char* natten_set_generator_state(natten_tensor state);
 
+/* ---- Watching what runs ---------------------------------------------------
+ * A recording notes every operator that the calling OS thread runs, and those
+ * of its backward passes on whatever thread. Start and end it on one thread;
+ * one recording per thread at a time. */
+typedef void* natten_trace;
+
+/* With `shapes_only`, operators get stand-ins without data for their tensors:
+ * nothing is computed, read or written. Otherwise everything runs as usual. */
+NATTEN_API char* natten_trace_begin(int shapes_only, natten_trace* trace);
+/* Lets a tensor, and what shares its storage, be known by a name of `length` bytes. */
+NATTEN_API char* natten_trace_name(natten_trace trace, natten_tensor tensor, const char* name, int64_t length);
+/* Operators from here on belong to that module, until the matching leave. Nothing happens where no recording runs. */
+NATTEN_API void natten_trace_enter(const char* module, int64_t length);
+NATTEN_API void natten_trace_leave(void);
+/* Ends the recording and hands it over as words, to be released with natten_free:
+ *   count of strings; each: bytes, content padded to words
+ *   count of operators; each: name (string), enclosing operator or -1, module (string) or -1,
+ *     autograd sequence number or -1, flags, count of arguments, arguments, count of results, results
+ * Arguments and results are written as for natten_call, except: a string is its number; a tensor is its tag, id,
+ * name (string) or -1, dtype, bytes per element, dimensions (-1: it has no sizes), sizes; in lists each tensor has
+ * its tag, NATTEN_NONE where undefined. Flags: 1 decomposes on every device, 2 composite in its forward, 4 a node of
+ * the backward graph, 8 computed on zeros. `words` may be NULL: the recording is thrown away. */
+NATTEN_API char* natten_trace_end(natten_trace trace, int64_t** words);
+
+/* ---- TorchScript files ----------------------------------------------------*/
+typedef void* natten_script;
+NATTEN_API char* natten_script_load(const char* file, natten_script* script);
+NATTEN_API void natten_script_free(natten_script script);
+/* Names every parameter and buffer of the file in a recording. `parameters` counts the elements of its parameters. */
+NATTEN_API char* natten_script_name(natten_script script, natten_trace trace, int64_t* parameters);
+/* Runs its forward on `count` tensors and drops the result. */
+NATTEN_API char* natten_script_run(natten_script script, const natten_tensor* inputs, int64_t count);
+
 /* ---- What this build is --------------------------------------------------*/
 NATTEN_API const char* natten_cpu_instruction_set(void); /* of the kernels in use */
 NATTEN_API const char* natten_libtorch_version(void);    /* of the headers it was built with */

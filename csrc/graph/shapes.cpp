@@ -1,0 +1,206 @@
+#include "shapes.h"
+
+#include <ATen/EmptyTensor.h>
+#include <ATen/Functions.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
+#include <torch/library.h>
+
+#include <algorithm>
+
+namespace natten::graph {
+namespace {
+
+using c10::IValue;
+using torch::jit::Stack;
+
+// A dispatch key that nothing else claims and that comes before all others, so
+// that operators are met as they are called: linear, not its parts.
+constexpr auto kKey = c10::DispatchKey::TESTING_ONLY_GenericMode;
+
+thread_local ShapesOnly* t_current = nullptr;
+
+void on_operator(const c10::OperatorHandle& op, Stack* stack) {
+  c10::impl::ExcludeDispatchKeyGuard inside(kKey);
+  if (ShapesOnly* mode = ShapesOnly::current()) {
+    mode->run(op, stack);
+  } else {
+    op.callBoxed(stack);
+  }
+}
+
+template <typename F>
+void each_tensor(const IValue& value, const F& f) {
+  if (value.isTensor()) {
+    if (value.toTensor().defined()) f(value.toTensor());
+  } else if (value.isTensorList() || value.isOptionalTensorList()) {
+    for (const auto& item : value.toListRef()) each_tensor(item, f);
+  }
+}
+
+// The value with every tensor replaced by f of it.
+template <typename F>
+IValue map_tensors(const IValue& value, const F& f) {
+  if (value.isTensor()) return value.toTensor().defined() ? IValue(f(value.toTensor())) : value;
+  if (value.isTensorList()) {
+    c10::List<at::Tensor> list;
+    for (const auto& t : value.toTensorVector()) list.push_back(t.defined() ? f(t) : t);
+    return list;
+  }
+  if (value.isOptionalTensorList()) {
+    c10::impl::GenericList list(c10::OptionalType::ofTensor());
+    for (const auto& item : value.toListRef()) {
+      list.push_back(item.isTensor() && item.toTensor().defined() ? IValue(f(item.toTensor())) : item);
+    }
+    return list;
+  }
+  return value;
+}
+
+at::Tensor meta_like(const at::Tensor& t) {
+  return at::Tensor(at::detail::empty_strided_meta(t.sizes(), t.strides(), t.scalar_type()));
+}
+
+// Scalars that became tensors take part in type promotion in their own way and
+// mix with any device; formats without strides have no stand-in.
+bool stays(const at::Tensor& t) {
+  return t.is_meta() || t.unsafeGetTensorImpl()->is_wrapped_number() || t.layout() != at::kStrided ||
+         t.is_nested() || t.is_quantized();
+}
+
+void move_device_arguments(const c10::FunctionSchema& schema, Stack* stack, c10::Device device) {
+  const auto& arguments = schema.arguments();
+  for (size_t i = 0; i < arguments.size(); i++) {
+    IValue& value = torch::jit::peek(*stack, i, arguments.size());
+    if (value.isDevice()) IValue(device).swap(value);
+  }
+}
+
+}  // namespace
+
+ShapesOnly* ShapesOnly::current() { return t_current; }
+
+ShapesOnly::ShapesOnly(Recorder& recorder) : recorder_(recorder) {
+  TORCH_CHECK(t_current == nullptr, "this thread runs on shapes already");
+  t_current = this;
+  c10::impl::tls_set_dispatch_key_included(kKey, true);
+}
+
+ShapesOnly::~ShapesOnly() {
+  c10::impl::tls_set_dispatch_key_included(kKey, false);
+  t_current = nullptr;
+}
+
+bool ShapesOnly::is_constant(const at::Tensor& t) const {
+  return t.unsafeGetTensorImpl()->is_wrapped_number() || constants_.count(t.unsafeGetTensorImpl()) > 0;
+}
+
+bool ShapesOnly::all_constant(at::ArrayRef<IValue> values) const {
+  bool constant = true;
+  for (const auto& value : values) {
+    each_tensor(value, [&](const at::Tensor& t) { constant = constant && is_constant(t); });
+  }
+  return constant;
+}
+
+void ShapesOnly::remember_constants(at::ArrayRef<IValue> results) {
+  for (const auto& value : results) {
+    each_tensor(value, [&](const at::Tensor& t) {
+      if (!t.is_meta()) constants_.emplace(t.unsafeGetTensorImpl(), t);
+    });
+  }
+}
+
+at::Tensor ShapesOnly::stand_in(const at::Tensor& t) {
+  if (stays(t)) return t;
+  auto& pair = stand_ins_[t.unsafeGetTensorImpl()];
+  if (!pair.meta.defined() || pair.meta.sizes() != t.sizes() || pair.meta.scalar_type() != t.scalar_type()) {
+    pair = {t, meta_like(t)};
+    recorder_.name_like(pair.meta, t);
+  }
+  return pair.meta;
+}
+
+void ShapesOnly::run(const c10::OperatorHandle& op, Stack* stack) {
+  const auto& schema = op.schema();
+  const auto arguments = torch::jit::last(*stack, schema.arguments().size());
+  if (all_constant(arguments)) {
+    op.callBoxed(stack);
+    remember_constants(torch::jit::last(*stack, schema.returns().size()));
+    return;
+  }
+  // What gets written to has no known value afterwards.
+  for (size_t i = 0; i < arguments.size(); i++) {
+    const auto* alias = schema.arguments()[i].alias_info();
+    if (alias != nullptr && alias->isWrite()) {
+      each_tensor(arguments[i], [&](const at::Tensor& t) { constants_.erase(t.unsafeGetTensorImpl()); });
+    }
+  }
+  run_on_stand_ins(op, stack);
+}
+
+void ShapesOnly::run_on_stand_ins(const c10::OperatorHandle& op, Stack* stack) {
+  const auto& schema = op.schema();
+  const size_t count = schema.arguments().size();
+  const Stack original(stack->end() - count, stack->end());
+  for (size_t i = 0; i < count; i++) {
+    IValue& value = torch::jit::peek(*stack, i, count);
+    value = map_tensors(value, [&](const at::Tensor& t) { return stand_in(t); });
+  }
+  move_device_arguments(schema, stack, c10::Device(c10::kMeta));
+  if (const auto shapes = shape_function(op.operator_name())) {
+    shapes(stack, count);
+    return;
+  }
+  const int64_t mark = recorder_.size();
+  const size_t below = stack->size() - count;
+  try {
+    op.callBoxed(stack);
+  } catch (const c10::NotImplementedError&) {
+    recorder_.forget(mark);
+    stack->resize(below);
+    for (const IValue& value : original) stack->push_back(value);
+    run_on_zeros(op, stack);
+  }
+}
+
+// The last resort: the operator computes, on the CPU and on zeros, and its
+// results give their shapes. Not where the shapes depend on the values.
+void ShapesOnly::run_on_zeros(const c10::OperatorHandle& op, Stack* stack) {
+  const auto& schema = op.schema();
+  const size_t count = schema.arguments().size();
+  TORCH_CHECK(!op.hasTag(at::Tag::dynamic_output_shape) && !op.hasTag(at::Tag::data_dependent_output),
+              schema.name(), ": its result depends on values, not on shapes alone");
+  Stack given;
+  for (size_t i = 0; i < count; i++) {
+    IValue& value = torch::jit::peek(*stack, i, count);
+    given.push_back(map_tensors(value, [&](const at::Tensor& t) { return stand_in(t); }));
+    value = map_tensors(value, [&](const at::Tensor& t) {
+      if (is_constant(t) || (stays(t) && !t.is_meta())) return t;
+      return at::zeros(t.sizes(), at::TensorOptions().dtype(t.scalar_type()));
+    });
+  }
+  move_device_arguments(schema, stack, c10::Device(c10::kCPU));
+  recorder_.mark(current_node(), kComputed);
+  const int64_t mark = recorder_.size();
+  op.callBoxed(stack);
+  recorder_.forget(mark);
+  const auto& returns = schema.returns();
+  for (size_t i = 0; i < returns.size(); i++) {
+    IValue& result = torch::jit::peek(*stack, i, returns.size());
+    const auto* alias = returns[i].alias_info();
+    if (alias != nullptr && alias->isWrite()) {  // an argument comes back
+      for (size_t j = 0; j < count; j++) {
+        const auto* other = schema.arguments()[j].alias_info();
+        if (other != nullptr && *other == *alias) result = given[j];
+      }
+    } else {
+      result = map_tensors(result, [](const at::Tensor& t) { return meta_like(t); });
+    }
+  }
+}
+
+}  // namespace natten::graph
+
+TORCH_LIBRARY_IMPL(_, TESTING_ONLY_GenericMode, m) {
+  m.fallback(torch::CppFunction::makeFromBoxedFunction<&natten::graph::on_operator>());
+}

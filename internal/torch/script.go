@@ -1,0 +1,51 @@
+package torch
+
+// #include "../../csrc/natten.h"
+// #include <stdlib.h>
+import "C"
+
+import (
+	"runtime"
+	"unsafe"
+
+	"github.com/sugarme/gotch/ts"
+)
+
+// Script is a TorchScript file in memory.
+type Script struct {
+	handle C.natten_script
+}
+
+// LoadScript reads a file that torch.jit.save wrote, for inference on the CPU.
+// The caller closes it.
+func LoadScript(file string) (*Script, error) {
+	name := C.CString(file)
+	defer C.free(unsafe.Pointer(name))
+	s := new(Script)
+	return s, failure(C.natten_script_load(name, &s.handle))
+}
+
+// Close releases it.
+func (s *Script) Close() {
+	C.natten_script_free(s.handle)
+	s.handle = nil
+}
+
+// Name makes the file's parameters and buffers known to a recording by their
+// names, and returns how many elements its parameters have.
+func (s *Script) Name(r *Recording) (int64, error) {
+	var parameters C.int64_t
+	err := failure(C.natten_script_name(s.handle, r.handle, &parameters))
+	return int64(parameters), err
+}
+
+// Run calls the script's forward and drops its result: it is for recordings.
+func (s *Script) Run(inputs ...*ts.Tensor) error {
+	handles := make([]C.natten_tensor, len(inputs)+1)
+	for i, t := range inputs {
+		handles[i] = handle(t)
+	}
+	err := failure(C.natten_script_run(s.handle, &handles[0], C.int64_t(len(inputs))))
+	runtime.KeepAlive(inputs)
+	return err
+}
