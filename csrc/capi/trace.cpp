@@ -1,8 +1,9 @@
 // The C face of recordings (../graph).
+#include "trace.h"
+
 #include "../graph/recorder.h"
 #include "../graph/shapes.h"
 #include "guard.h"
-#include "trace.h"
 
 using natten::capi::guard;
 using natten::capi::tensor;

@@ -41,9 +41,7 @@ int64_t as_bits(double value) {
 }
 
 // Sizes exist and mean what they say.
-bool has_sizes(const at::Tensor& t) {
-  return !t.is_nested() && !t.unsafeGetTensorImpl()->has_symbolic_sizes_strides();
-}
+bool has_sizes(const at::Tensor& t) { return !t.is_nested() && !t.unsafeGetTensorImpl()->has_symbolic_sizes_strides(); }
 
 }  // namespace
 

@@ -13,8 +13,7 @@ using at::Tensor;
 using torch::jit::Stack;
 using Sizes = std::vector<int64_t>;
 
-Tensor meta(at::IntArrayRef sizes, at::ScalarType dtype,
-            at::MemoryFormat format = at::MemoryFormat::Contiguous) {
+Tensor meta(at::IntArrayRef sizes, at::ScalarType dtype, at::MemoryFormat format = at::MemoryFormat::Contiguous) {
   return Tensor(at::detail::empty_meta(sizes, dtype, at::kStrided, c10::Device(c10::kMeta), false, format));
 }
 
@@ -53,8 +52,8 @@ struct Convolution {
 Tensor convolve(const Tensor& input, const Tensor& weight, const Convolution& c) {
   const int64_t axes = weight.dim() - 2;
   const bool batched = input.dim() == weight.dim();
-  TORCH_CHECK(axes >= 1 && (batched || input.dim() == weight.dim() - 1), "convolution: input of shape ",
-              input.sizes(), " does not fit a weight of shape ", weight.sizes());
+  TORCH_CHECK(axes >= 1 && (batched || input.dim() == weight.dim() - 1), "convolution: input of shape ", input.sizes(),
+              " does not fit a weight of shape ", weight.sizes());
   const int64_t channel_axis = batched ? 1 : 0;
   const int64_t channels = c.transposed ? weight.size(0) : weight.size(1) * c.groups;
   TORCH_CHECK(input.size(channel_axis) == channels, "convolution: input of shape ", input.sizes(), " has ",
@@ -113,8 +112,8 @@ void conv_transpose(Stack* stack, size_t count) {
 void convolution(Stack* stack, size_t count) {
   Arguments in(stack, count);
   const size_t axes = in.tensor(1).dim() - 2;
-  Convolution c{in.per_axis(3, axes), in.per_axis(4, axes), in.per_axis(5, axes), in.per_axis(7, axes),
-                in[6].toBool(),       in[8].toInt()};
+  Convolution c{in.per_axis(3, axes), in.per_axis(4, axes), in.per_axis(5, axes),
+                in.per_axis(7, axes), in[6].toBool(),       in[8].toInt()};
   in.finish(convolve(in.tensor(0), in.tensor(1), c));
 }
 
@@ -140,8 +139,7 @@ void native_layer_norm(Stack* stack, size_t count) {
   check_normalized(input, shape);
   Sizes rows = input.sizes().vec();
   for (size_t i = rows.size() - shape.size(); i < rows.size(); i++) rows[i] = 1;
-  in.finish(meta(input.sizes(), input.scalar_type()), meta(rows, input.scalar_type()),
-            meta(rows, input.scalar_type()));
+  in.finish(meta(input.sizes(), input.scalar_type()), meta(rows, input.scalar_type()), meta(rows, input.scalar_type()));
 }
 
 // batch_norm and instance_norm(input, weight, bias, mean, var, training, momentum, eps, cudnn_enabled)
@@ -157,8 +155,8 @@ void native_batch_norm(Stack* stack, size_t count) {
   Arguments in(stack, count);
   const Tensor input = in.tensor(0);
   const int64_t saved = in[5].toBool() ? input.size(1) : 0;
-  in.finish(meta(input.sizes(), input.scalar_type(), input.suggest_memory_format()),
-            meta({saved}, input.scalar_type()), meta({saved}, input.scalar_type()));
+  in.finish(meta(input.sizes(), input.scalar_type(), input.suggest_memory_format()), meta({saved}, input.scalar_type()),
+            meta({saved}, input.scalar_type()));
 }
 
 // embedding(weight, indices, padding_idx, scale_grad_by_freq, sparse)

@@ -63,8 +63,8 @@ at::Tensor meta_like(const at::Tensor& t) {
 // Scalars that became tensors take part in type promotion in their own way and
 // mix with any device; formats without strides have no stand-in.
 bool stays(const at::Tensor& t) {
-  return t.is_meta() || t.unsafeGetTensorImpl()->is_wrapped_number() || t.layout() != at::kStrided ||
-         t.is_nested() || t.is_quantized();
+  return t.is_meta() || t.unsafeGetTensorImpl()->is_wrapped_number() || t.layout() != at::kStrided || t.is_nested() ||
+         t.is_quantized();
 }
 
 void move_device_arguments(const c10::FunctionSchema& schema, Stack* stack, c10::Device device) {
@@ -168,8 +168,8 @@ void ShapesOnly::run_on_stand_ins(const c10::OperatorHandle& op, Stack* stack) {
 void ShapesOnly::run_on_zeros(const c10::OperatorHandle& op, Stack* stack) {
   const auto& schema = op.schema();
   const size_t count = schema.arguments().size();
-  TORCH_CHECK(!op.hasTag(at::Tag::dynamic_output_shape) && !op.hasTag(at::Tag::data_dependent_output),
-              schema.name(), ": its result depends on values, not on shapes alone");
+  TORCH_CHECK(!op.hasTag(at::Tag::dynamic_output_shape) && !op.hasTag(at::Tag::data_dependent_output), schema.name(),
+              ": its result depends on values, not on shapes alone");
   Stack given;
   for (size_t i = 0; i < count; i++) {
     IValue& value = torch::jit::peek(*stack, i, count);
