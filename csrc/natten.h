@@ -129,8 +129,9 @@ NATTEN_API char* natten_trace_end(natten_trace trace, int64_t** words);
 typedef void* natten_script;
 NATTEN_API char* natten_script_load(const char* file, natten_script* script);
 NATTEN_API void natten_script_free(natten_script script);
-/* Names every parameter and buffer of the file in a recording. `parameters` counts the elements of its parameters. */
-NATTEN_API char* natten_script_name(natten_script script, natten_trace trace, int64_t* parameters);
+/* Names every parameter and buffer of the file in a recording and hands the names over as words, to be released with
+ * natten_free: count of names; each: bytes, content padded to words; then for each its elements, and 1 for a buffer. */
+NATTEN_API char* natten_script_name(natten_script script, natten_trace trace, int64_t** words);
 /* Runs its forward on `count` tensors and drops the result. */
 NATTEN_API char* natten_script_run(natten_script script, const natten_tensor* inputs, int64_t count);
 

@@ -32,9 +32,6 @@ char* natten_trace_end(natten_trace handle, int64_t** words) {
     std::unique_ptr<Trace> trace(static_cast<Trace*>(handle));
     trace->stop();
     if (words == nullptr) return;
-    const auto flat = trace->recorder().flatten();
-    *words = static_cast<int64_t*>(std::malloc(flat.size() * sizeof(int64_t)));
-    TORCH_CHECK(*words != nullptr, "no memory for a recording of ", flat.size(), " words");
-    std::copy(flat.begin(), flat.end(), *words);
+    *words = natten::capi::hand_over(trace->recorder().flatten());
   });
 }

@@ -1,8 +1,11 @@
-// What a natten_trace handle points to.
+// What a natten_trace handle points to, and how words reach C.
 #pragma once
 
+#include <algorithm>
+#include <cstdlib>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "../graph/recorder.h"
 #include "../graph/shapes.h"
@@ -26,5 +29,13 @@ class Trace {
   std::optional<graph::Recording> recording_;
   std::optional<graph::ShapesOnly> shapes_;
 };
+
+// A copy for the caller, who releases it with natten_free.
+inline int64_t* hand_over(const std::vector<int64_t>& words) {
+  auto* copy = static_cast<int64_t*>(std::malloc(words.size() * sizeof(int64_t)));
+  TORCH_CHECK(copy != nullptr, "no memory for ", words.size(), " words");
+  std::copy(words.begin(), words.end(), copy);
+  return copy;
+}
 
 }  // namespace natten::capi

@@ -194,15 +194,20 @@ void Recorder::write(std::vector<int64_t>& words, const c10::IValue& value) {
   }
 }
 
-std::vector<int64_t> Recorder::flatten() {
-  std::lock_guard<std::mutex> lock(mutex_);
-  std::vector<int64_t> words{static_cast<int64_t>(strings_.size())};
-  for (const auto& text : strings_) {
+void write_strings(std::vector<int64_t>& words, const std::vector<std::string>& strings) {
+  words.push_back(static_cast<int64_t>(strings.size()));
+  for (const auto& text : strings) {
     words.push_back(static_cast<int64_t>(text.size()));
     const size_t at = words.size();
     words.resize(at + (text.size() + 7) / 8);
     std::memcpy(words.data() + at, text.data(), text.size());
   }
+}
+
+std::vector<int64_t> Recorder::flatten() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  std::vector<int64_t> words;
+  write_strings(words, strings_);
   words.push_back(static_cast<int64_t>(nodes_.size()));
   for (const auto& node : nodes_) {
     words.insert(words.end(), {node.name, node.parent, node.module, node.sequence, node.flags, node.input_count});

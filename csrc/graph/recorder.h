@@ -91,6 +91,9 @@ class Recording {
   at::CallbackHandle callback_;
 };
 
+// Appends a count of strings and each as its length and content padded to words.
+void write_strings(std::vector<int64_t>& words, const std::vector<std::string>& strings);
+
 // The operator that runs on this thread right now, -1 outside of any.
 int64_t current_node();
 

@@ -20,16 +20,23 @@ char* natten_script_load(const char* file, natten_script* script) {
 
 void natten_script_free(natten_script script) { delete static_cast<torch::jit::Module*>(script); }
 
-char* natten_script_name(natten_script script, natten_trace trace, int64_t* parameters) {
+char* natten_script_name(natten_script script, natten_trace trace, int64_t** words) {
   return guard([&] {
     const auto& module = *static_cast<torch::jit::Module*>(script);
     auto& recorder = static_cast<Trace*>(trace)->recorder();
-    *parameters = 0;
-    for (const auto& p : module.named_parameters()) {
-      recorder.name(p.value, p.name);
-      *parameters += p.value.numel();
-    }
-    for (const auto& b : module.named_buffers()) recorder.name(b.value, b.name);
+    std::vector<std::string> names;
+    std::vector<int64_t> facts;
+    const auto add = [&](const std::string& name, const at::Tensor& t, bool buffer) {
+      recorder.name(t, name);
+      names.push_back(name);
+      facts.insert(facts.end(), {t.numel(), buffer});
+    };
+    for (const auto& p : module.named_parameters()) add(p.name, p.value, false);
+    for (const auto& b : module.named_buffers()) add(b.name, b.value, true);
+    std::vector<int64_t> flat;
+    natten::graph::write_strings(flat, names);
+    flat.insert(flat.end(), facts.begin(), facts.end());
+    *words = natten::capi::hand_over(flat);
   });
 }
 

@@ -5,6 +5,7 @@ package torch
 import "C"
 
 import (
+	"math"
 	"runtime"
 	"unsafe"
 
@@ -32,11 +33,20 @@ func (s *Script) Close() {
 }
 
 // Name makes the file's parameters and buffers known to a recording by their
-// names, and returns how many elements its parameters have.
-func (s *Script) Name(r *Recording) (int64, error) {
-	var parameters C.int64_t
-	err := failure(C.natten_script_name(s.handle, r.handle, &parameters))
-	return int64(parameters), err
+// names.
+func (s *Script) Name(r *Recording) ([]Named, error) {
+	var words *C.int64_t
+	if err := failure(C.natten_script_name(s.handle, r.handle, &words)); err != nil {
+		return nil, err
+	}
+	defer C.natten_free(unsafe.Pointer(words))
+	in := &reader{words: unsafe.Slice((*int64)(unsafe.Pointer(words)), math.MaxInt32)}
+	in.readStrings()
+	list := make([]Named, len(in.strings))
+	for i, name := range in.strings {
+		list[i] = Named{Name: name, Elements: in.next(), Buffer: in.next() != 0}
+	}
+	return list, nil
 }
 
 // Run calls the script's forward and drops its result: it is for recordings.

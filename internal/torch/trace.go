@@ -80,6 +80,13 @@ type Recording struct {
 	handle C.natten_trace
 }
 
+// Named is a parameter or buffer of a model.
+type Named struct {
+	Name     string
+	Elements int64
+	Buffer   bool
+}
+
 // StartRecording starts one on the calling OS thread, to which the goroutine
 // stays locked until End. With shapesOnly operators receive stand-ins without
 // data for their tensors and nothing is computed: parameters are only looked
@@ -138,18 +145,22 @@ type reader struct {
 
 func readNodes(words []int64) []Node {
 	r := &reader{words: words}
-	r.strings = make([]string, r.next())
-	for i := range r.strings {
-		n := r.next()
-		r.strings[i] = string(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(r.words))), n))
-		r.words = r.words[(n+7)/8:]
-	}
+	r.readStrings()
 	nodes := make([]Node, r.next())
 	for i := range nodes {
 		nodes[i] = Node{Op: r.text(r.next()), Parent: int(r.next()), Module: r.text(r.next()), Sequence: r.next(),
 			Flags: r.next(), Inputs: r.values(), Outputs: r.values()}
 	}
 	return nodes
+}
+
+func (r *reader) readStrings() {
+	r.strings = make([]string, r.next())
+	for i := range r.strings {
+		n := r.next()
+		r.strings[i] = string(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(r.words))), n))
+		r.words = r.words[(n+7)/8:]
+	}
 }
 
 func (r *reader) next() int64 {
