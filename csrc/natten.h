@@ -125,6 +125,9 @@ NATTEN_API void natten_trace_leave(void);
  * the backward graph, 8 computed on zeros. `words` may be NULL: the recording is thrown away. */
 NATTEN_API char* natten_trace_end(natten_trace trace, int64_t** words);
 
+/* While on, operators that make floating-point tensors out of nothing make them without data, on this thread. */
+NATTEN_API void natten_set_make_on_meta(int enabled);
+
 /* ---- TorchScript files ----------------------------------------------------*/
 typedef void* natten_script;
 NATTEN_API char* natten_script_load(const char* file, natten_script* script);

@@ -24,6 +24,7 @@ type account struct {
 	convention Convention
 	table      map[string]Handler // the convention's, nil for Exact
 	own        map[string]Handler // the user's
+	variables  map[string]bool    // names of the model's parameters and buffers
 
 	rows        []row
 	uncounted   map[string]int // known, left out by the convention
@@ -31,10 +32,14 @@ type account struct {
 	computed    map[string]int // ran on zeros
 }
 
-func newAccount(nodes []torch.Node, convention Convention, own map[string]Handler) *account {
+func newAccount(nodes []torch.Node, convention Convention, own map[string]Handler, variables []torch.Named) *account {
 	a := &account{nodes: nodes, convention: convention, table: convention.table(), own: own,
-		children: make([][]int, len(nodes)), uncounted: map[string]int{}, unsupported: map[string]int{},
+		variables: map[string]bool{},
+		children:  make([][]int, len(nodes)), uncounted: map[string]int{}, unsupported: map[string]int{},
 		computed: map[string]int{}}
+	for _, v := range variables {
+		a.variables[v.Name] = true
+	}
 	for i, n := range nodes {
 		if n.Flags&torch.FlagComputed != 0 {
 			name, _ := splitName(n.Op)
@@ -74,6 +79,9 @@ func (a *account) visit(i int, flopsOnly bool) {
 		return
 	}
 	counted, ok := lookup(a.table, op.Name)
+	if ok && a.isDense(op) {
+		counted = nattenDense
+	}
 	switch {
 	case ok && known:
 		a.add(i, op, withFLOPs(counted, whole)(op), false)
@@ -87,6 +95,18 @@ func (a *account) visit(i int, flopsOnly bool) {
 	default:
 		a.leaveOut(i, op)
 	}
+}
+
+// isDense tells the attention of the ViT-rpb models, which the official code
+// writes with two matrix products, from neighborhood attention that happens to
+// see the whole map: the official state dict has the buffer
+// relative_position_index beside its bias.
+func (a *account) isDense(op *Op) bool {
+	if op.Name != "natten::na" || !op.Has(3) {
+		return false
+	}
+	module, ok := strings.CutSuffix(op.Tensor(3).Name, "rpb")
+	return ok && a.variables[module+"relative_position_index"]
 }
 
 // leaveOut counts the FLOPs of a call to which the convention gives no MACs.

@@ -132,7 +132,7 @@ func record(o *options, names namer, shapesOnly bool, run func() error) (*accoun
 	if err != nil {
 		return nil, nil, err
 	}
-	a := newAccount(nodes, o.convention, o.registry.snapshot())
+	a := newAccount(nodes, o.convention, o.registry.snapshot(), named)
 	a.assign()
 	parameters := make([]parameter, len(named))
 	for i, n := range named {

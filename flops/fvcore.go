@@ -104,6 +104,18 @@ func nattenFused(perLogit int64) Handler {
 	}
 }
 
+// nattenDense counts fused attention over the whole map that stands for dense
+// attention: two matrix products, as fvcore sees them.
+func nattenDense(op *Op) Cost {
+	q := op.Shape(0)
+	slots := nattenSlots(op, q, 4)
+	return Cost{Parts: []Cost{
+		{Label: "matmul", MACs: slots * last(q)},
+		{Label: "softmax"},
+		{Label: "matmul", MACs: slots * last(op.Shape(2))},
+	}}
+}
+
 func nattenQK(perLogit int64) Handler {
 	return func(op *Op) Cost {
 		q := op.Shape(0)

@@ -90,8 +90,8 @@ func AddHandlers(counter HandlerSetter, convention Convention) {
 	}
 }
 
-// withFLOPs takes the MACs from one handler and the rest from another; both
-// have the same rows.
+// withFLOPs takes MACs and labels from one handler and the rest from another;
+// both have the same rows.
 func withFLOPs(macs, rest Handler) Handler {
 	return func(op *Op) Cost {
 		cost, own := rest(op), macs(op).rows()
@@ -99,7 +99,7 @@ func withFLOPs(macs, rest Handler) Handler {
 			cost.MACs = own[0].MACs
 		}
 		for i := range cost.Parts {
-			cost.Parts[i].MACs = own[i].MACs
+			cost.Parts[i].MACs, cost.Parts[i].Label = own[i].MACs, own[i].Label
 		}
 		return cost
 	}

@@ -147,8 +147,17 @@ func (w *walker) pointer(v reflect.Value, name string, depth int) {
 	case storeType:
 		w.store = (*gotchnn.VarStore)(p)
 	default:
+		// A layer of this project knows its name.
+		if named, ok := reflect.NewAt(v.Type().Elem(), p).Interface().(namedLayer); ok {
+			name = named.Name()
+		}
 		w.walk(v.Elem(), name, depth+1)
 	}
+}
+
+type namedLayer interface {
+	layer
+	Name() string
 }
 
 func join(name, part string) string {

@@ -35,3 +35,5 @@ char* natten_trace_end(natten_trace handle, int64_t** words) {
     *words = natten::capi::hand_over(trace->recorder().flatten());
   });
 }
+
+void natten_set_make_on_meta(int enabled) { natten::graph::set_make_on_meta(enabled != 0); }

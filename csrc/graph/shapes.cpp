@@ -2,6 +2,7 @@
 
 #include <ATen/EmptyTensor.h>
 #include <ATen/Functions.h>
+#include <c10/core/DefaultDtype.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/library.h>
 
@@ -18,15 +19,21 @@ using torch::jit::Stack;
 constexpr auto kKey = c10::DispatchKey::TESTING_ONLY_GenericMode;
 
 thread_local ShapesOnly* t_current = nullptr;
+thread_local bool t_make_on_meta = false;
+
+void make_on_meta(const c10::OperatorHandle& op, Stack* stack);
 
 void on_operator(const c10::OperatorHandle& op, Stack* stack) {
   c10::impl::ExcludeDispatchKeyGuard inside(kKey);
+  if (t_make_on_meta) make_on_meta(op, stack);
   if (ShapesOnly* mode = ShapesOnly::current()) {
     mode->run(op, stack);
   } else {
     op.callBoxed(stack);
   }
 }
+
+void update_key() { c10::impl::tls_set_dispatch_key_included(kKey, t_current != nullptr || t_make_on_meta); }
 
 template <typename F>
 void each_tensor(const IValue& value, const F& f) {
@@ -75,19 +82,41 @@ void move_device_arguments(const c10::FunctionSchema& schema, Stack* stack, c10:
   }
 }
 
+// Sends an operator that makes a floating-point tensor out of nothing to the
+// meta device.
+void make_on_meta(const c10::OperatorHandle& op, Stack* stack) {
+  const auto& arguments = op.schema().arguments();
+  bool floating = at::isFloatingType(c10::typeMetaToScalarType(c10::get_default_dtype()));
+  int64_t device = -1;
+  for (size_t i = 0; i < arguments.size(); i++) {
+    const IValue& value = torch::jit::peek(*stack, i, arguments.size());
+    if (value.isTensor() || value.isTensorList()) return;
+    if (arguments[i].name() == "dtype" && value.isInt()) {
+      floating = at::isFloatingType(static_cast<at::ScalarType>(value.toInt()));
+    }
+    if (arguments[i].name() == "device") device = static_cast<int64_t>(i);
+  }
+  if (floating && device >= 0) IValue(c10::Device(c10::kMeta)).swap(torch::jit::peek(*stack, device, arguments.size()));
+}
+
 }  // namespace
+
+void set_make_on_meta(bool enabled) {
+  t_make_on_meta = enabled;
+  update_key();
+}
 
 ShapesOnly* ShapesOnly::current() { return t_current; }
 
 ShapesOnly::ShapesOnly(Recorder& recorder) : recorder_(recorder) {
   TORCH_CHECK(t_current == nullptr, "this thread runs on shapes already");
   t_current = this;
-  c10::impl::tls_set_dispatch_key_included(kKey, true);
+  update_key();
 }
 
 ShapesOnly::~ShapesOnly() {
-  c10::impl::tls_set_dispatch_key_included(kKey, false);
   t_current = nullptr;
+  update_key();
 }
 
 bool ShapesOnly::is_constant(const at::Tensor& t) const {

@@ -48,6 +48,12 @@ class ShapesOnly {
   std::unordered_map<const c10::TensorImpl*, Pair> stand_ins_;
 };
 
+// While enabled on the calling thread, operators that make floating-point
+// tensors out of nothing (zeros, full, randn) make them on the meta device, so
+// that a model can be built without memory for its parameters. Tensors filled
+// from memory must be integers then.
+void set_make_on_meta(bool enabled);
+
 // Computes an operator's results from shapes; the stack ends with its `count`
 // arguments and afterwards with its results.
 using ShapeFunction = void (*)(torch::jit::Stack*, size_t count);

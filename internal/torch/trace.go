@@ -137,6 +137,18 @@ func (r *Recording) end(words **C.int64_t) error {
 	return err
 }
 
+// MakeOnMeta runs f in a state in which new floating-point tensors (zeros, full,
+// randn and their like) have no data: models built inside take no memory and no
+// time for initial values. For building only: f keeps its OS thread and must not
+// fill new floating-point tensors from Go memory.
+func MakeOnMeta(f func() error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	C.natten_set_make_on_meta(1)
+	defer C.natten_set_make_on_meta(0)
+	return f()
+}
+
 // reader walks the words of a recording.
 type reader struct {
 	words   []int64
