@@ -24,16 +24,11 @@ struct BackwardCall {
 
 // gradient[key] += sum over rows Low .. High - 1 of weight[row][key] * x[row], for the keys of one query column.
 template <class S, class E, int N, int Low, int High>
-void scatter_step(E* gradient, int64_t stride, const E* weights, int64_t row_stride, const E* x, int64_t x_row,
-                  int64_t count) {
+inline __attribute__((always_inline)) void scatter_step(E* gradient, int64_t stride, const E* weights,
+                                                        int64_t row_stride, const typename S::Vector (&x)[kRows][N],
+                                                        int64_t count) {
   using V = typename S::Vector;
   constexpr int W = S::kLanes;
-  V row[kRows][N];
-  NATTEN_UNROLL
-  for (int i = Low; i < High; ++i) {
-    NATTEN_UNROLL
-    for (int n = 0; n < N; ++n) row[i][n] = S::load(x + i * x_row + n * W);
-  }
   for (int64_t t = 0; t < count; ++t) {
     V sum[N];
     NATTEN_UNROLL
@@ -42,7 +37,7 @@ void scatter_step(E* gradient, int64_t stride, const E* weights, int64_t row_str
     for (int i = Low; i < High; ++i) {
       const V weight = S::pinned(S::set(weights[i * row_stride + t * W]));
       NATTEN_UNROLL
-      for (int n = 0; n < N; ++n) sum[n] = S::fma(weight, row[i][n], sum[n]);
+      for (int n = 0; n < N; ++n) sum[n] = S::fma(weight, x[i][n], sum[n]);
     }
     NATTEN_UNROLL
     for (int n = 0; n < N; ++n) S::store(gradient + t * stride + n * W, sum[n]);
@@ -52,14 +47,21 @@ void scatter_step(E* gradient, int64_t stride, const E* weights, int64_t row_str
 // One query column's share in the gradient of its keys over all steps. SumStep::values is the gradient here.
 template <class S, class E, int N>
 void scatter_column(const SumStep<E>* steps, int64_t step_count, int64_t offset, int64_t stride, const E* weights,
-                    int64_t row_stride, const E* x, int64_t x_row) {
+                    int64_t row_stride, const E* x_, int64_t x_row) {
+  constexpr int W = S::kLanes;
+  typename S::Vector x[kRows][N];
+  NATTEN_UNROLL
+  for (int i = 0; i < kRows; ++i) {
+    NATTEN_UNROLL
+    for (int n = 0; n < N; ++n) x[i][n] = S::load(x_ + i * x_row + n * W);
+  }
   for (int64_t s = 0; s < step_count; ++s) {
     const SumStep<E>& step = steps[s];
     E* const gradient = const_cast<E*>(step.values) + offset;
     const E* const w = weights + step.scores;
-#define NATTEN_SCATTER(low, high)                                                                         \
-  case (low) * 8 + (high):                                                                                \
-    scatter_step<S, E, N, low, high>(gradient, stride, w, row_stride, x, x_row, step.count);              \
+#define NATTEN_SCATTER(low, high)                                                         \
+  case (low) * 8 + (high):                                                                \
+    scatter_step<S, E, N, low, high>(gradient, stride, w, row_stride, x, step.count);     \
     break;
     switch (step.low * 8 + step.high) {
       NATTEN_SCATTER(0, 4)

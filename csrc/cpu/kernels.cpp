@@ -20,6 +20,7 @@ const Table* find(const char* name) {
 #if defined(__x86_64__)
       {kAvx512Table, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")},
+      {kAvx2Table, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")},
 #endif
       {kScalarTable, true},
   };  // best first

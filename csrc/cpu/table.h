@@ -18,6 +18,7 @@ struct Table {
 
 extern const Table* const kScalarTable;
 #if defined(__x86_64__)
+extern const Table* const kAvx2Table;
 extern const Table* const kAvx512Table;
 #endif
 
