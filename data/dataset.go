@@ -1,8 +1,10 @@
 package data
 
 import (
+	"errors"
 	"fmt"
 	"image"
+	"os"
 
 	"github.com/gonatten/gonatten/data/codec"
 	"github.com/gonatten/gonatten/data/raster"
@@ -36,6 +38,22 @@ type Sample struct {
 	Pixels *Image
 	// Encoded holds the file's bytes where Pixels is nil.
 	Encoded []byte
+}
+
+// ReadSample reads one image file that belongs to no dataset, for prediction. Its
+// label is -1.
+func ReadSample(path string) (Sample, error) {
+	s := Sample{Label: -1, Name: path}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		var pe *os.PathError
+		if errors.As(err, &pe) {
+			err = pe.Err // the name is in the sample
+		}
+		return Sample{}, fmt.Errorf("data: %s: %w", path, err)
+	}
+	s.Encoded = data
+	return s, nil
 }
 
 // Size returns the image's width and height in pixels, reading no more than the

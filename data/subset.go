@@ -39,8 +39,18 @@ func (s *Subset) Len() int { return len(s.indices) }
 // in the view.
 func (s *Subset) Classes() []string { return s.of.Classes() }
 
-// Label is the label of sample i of the view.
-func (s *Subset) Label(i int) int { return s.of.(Labeled).Label(s.indices[i]) }
+// Label is the label of sample i of the view. Where the underlying dataset does
+// not tell labels, the sample is read; -1 means that it cannot be.
+func (s *Subset) Label(i int) int {
+	if l, ok := s.of.(Labeled); ok {
+		return l.Label(s.indices[i])
+	}
+	sample, err := s.of.Sample(s.indices[i])
+	if err != nil {
+		return -1
+	}
+	return sample.Label
+}
 
 // Sample reads sample i of the view; its Index is i, its Name that of the
 // underlying dataset.

@@ -142,9 +142,6 @@ func split(at int64) (pixel, fraction int) {
 	return int(at >> 20), int(at>>(20-fractionBits)) & (one - 1)
 }
 
-// Two colours travel in the halves of a 64-bit word, see package resample.
-const lanes = 0x000000ff000000ff
-
 func clip(v int32) uint8 {
 	if uint32(v) > 255 {
 		v = ^v >> 31
