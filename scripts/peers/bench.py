@@ -21,7 +21,7 @@ def heads_first(t):
 
 def peer_natten(shape, q, k, v, rpb):
     """NATTEN's unfused CPU operators, the only ones it has with a bias. q is scaled outside."""
-    import natten.functional as nf
+    from natten_cpu import functional as nf
 
     rank = len(shape["spatial"])
     qk, av = getattr(nf, f"na{rank}d_qk"), getattr(nf, f"na{rank}d_av")
