@@ -25,5 +25,6 @@ require gonum.org/v1/gonum v0.17.0
 require (
 	github.com/stretchr/testify v1.12.1
 	go.yaml.in/yaml/v3 v3.0.5
-	golang.org/x/sys v0.35.0
+	golang.org/x/sys v0.49.0
+	golang.org/x/term v0.47.0
 )
