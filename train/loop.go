@@ -1,0 +1,332 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"runtime"
+	"time"
+
+	"github.com/sugarme/gotch"
+	"github.com/sugarme/gotch/ts"
+
+	"github.com/gonatten/gonatten/data"
+	"github.com/gonatten/gonatten/internal/torch"
+	"github.com/gonatten/gonatten/train/optim"
+	"github.com/gonatten/gonatten/train/schedule"
+)
+
+// Model computes logits from images; all models and layers of this module do.
+type Model interface {
+	Apply(images *ts.Tensor, train bool) (*ts.Tensor, error)
+}
+
+// Source is where batches come from; a *data.Loader is one.
+type Source interface {
+	// Len is the number of batches of an epoch.
+	Len() int
+	// Epoch iterates over the batches of an epoch from number from on.
+	Epoch(ctx context.Context, epoch, from int) iter.Seq2[*data.Batch, error]
+}
+
+// Mixer blends the images of a batch in place and returns the targets that go
+// with them, [batch, classes]; nil leaves the batch's labels as the targets.
+type Mixer func(b *data.Batch, epoch int) ([]float32, error)
+
+// Moment names a point in a run at which hooks are called.
+type Moment string
+
+// The moments, in the order in which they come.
+const (
+	RunStart   Moment = "run start"
+	EpochStart Moment = "epoch start"
+	StepEnd    Moment = "step end"  // after each optimizer step
+	EpochEnd   Moment = "epoch end" // of a whole epoch
+	RunEnd     Moment = "run end"   // always, also after a stop or an interruption
+)
+
+// Hook is called at a moment; an error ends the run.
+type Hook func(ctx context.Context, l *Loop) error
+
+// State is where a loop stands. It counts what has been done.
+type State struct {
+	Epoch  int   // epochs completed
+	Batch  int   // batches of the present epoch completed
+	Step   int   // optimizer steps
+	Images int64 // images trained on
+
+	// Of the last step:
+	Loss     float64 // mean over its batches
+	LR       float64
+	GradNorm *ts.Tensor // scalar, before clipping; nil unless gradients are clipped by norm
+
+	// Interrupted tells that the context ended the run, StopReason that a hook did.
+	Interrupted bool
+	StopReason  string
+}
+
+// Loop trains a model. Set the fields, add hooks, call Run.
+type Loop struct {
+	Model     Model
+	Optimizer *optim.Optimizer
+	Source    Source
+	Loss      Loss
+	// Schedule is the learning rate of each optimizer step.
+	Schedule schedule.Schedule
+	Epochs   int
+	// MaxSteps ends the run early; 0 is no limit.
+	MaxSteps int
+
+	// Mix is applied to each batch; nil: none.
+	Mix Mixer
+	// Accumulate is the number of batches per optimizer step; the last step of an
+	// epoch may have fewer. 0 means 1.
+	Accumulate int
+	// ClipNorm and ClipValue limit gradients; 0 is off.
+	ClipNorm, ClipValue float64
+	// EMA is updated after each step; nil: none.
+	EMA *optim.EMA
+	// Precision computes the forward pass in mixed precision; gotch.Float is off.
+	Precision gotch.DType
+	// Device is where the model is. The zero value is the CPU.
+	Device torch.Device
+
+	State State
+	hooks map[Moment][]Hook
+}
+
+// On adds a hook. Hooks of one moment are called in the order they were added.
+func (l *Loop) On(m Moment, h Hook) {
+	if l.hooks == nil {
+		l.hooks = map[Moment][]Hook{}
+	}
+	l.hooks[m] = append(l.hooks[m], h)
+}
+
+// Stop ends the run after the present step, for a reason given in State.
+func (l *Loop) Stop(reason string) { l.State.StopReason = reason }
+
+// StepsPerEpoch is the number of optimizer steps of an epoch.
+func (l *Loop) StepsPerEpoch() int {
+	k := max(l.Accumulate, 1)
+	return (l.Source.Len() + k - 1) / k
+}
+
+// Run trains from State to the end, or until the context ends or a hook stops
+// it; then it returns without error and State says which. It holds its OS
+// thread throughout.
+func (l *Loop) Run(ctx context.Context) (err error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := l.check(); err != nil {
+		return err
+	}
+	defer l.setGradNorm(nil)
+	if err := l.call(ctx, RunStart); err != nil {
+		return err
+	}
+	defer func() {
+		if err == nil { // saving belongs here, an ended context must not forbid it
+			err = l.call(context.WithoutCancel(ctx), RunEnd)
+		}
+	}()
+	for l.State.Epoch < l.Epochs && !l.done(ctx) {
+		if err := l.call(ctx, EpochStart); err != nil {
+			return err
+		}
+		whole, err := l.epoch(ctx)
+		if err != nil || !whole {
+			return err
+		}
+		l.State.Epoch++
+		l.State.Batch = 0
+		if err := l.call(ctx, EpochEnd); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Loop) check() error {
+	switch {
+	case l.Model == nil || l.Optimizer == nil || l.Source == nil || l.Loss == nil || l.Schedule == nil:
+		return errors.New("train: Loop: Model, Optimizer, Source, Loss and Schedule are needed")
+	case l.Accumulate < 0 || l.ClipNorm < 0 || l.ClipValue < 0 || l.MaxSteps < 0:
+		return fmt.Errorf("train: Loop: negative Accumulate %d, ClipNorm %g, ClipValue %g or MaxSteps %d",
+			l.Accumulate, l.ClipNorm, l.ClipValue, l.MaxSteps)
+	case l.Precision != 0 && l.Precision != gotch.Float && l.Precision != gotch.BFloat16 && l.Precision != gotch.Half:
+		return fmt.Errorf("train: Loop: precision %v, want float32, bfloat16 or float16", l.Precision)
+	}
+	return nil
+}
+
+// done tells whether the run is to end now.
+func (l *Loop) done(ctx context.Context) bool {
+	if ctx.Err() != nil {
+		l.State.Interrupted = true
+	}
+	return l.State.Interrupted || l.State.StopReason != "" || l.MaxSteps > 0 && l.State.Step >= l.MaxSteps
+}
+
+func (l *Loop) call(ctx context.Context, m Moment) error {
+	for _, h := range l.hooks[m] {
+		if err := h(ctx, l); err != nil {
+			return fmt.Errorf("%s: %w", m, err)
+		}
+	}
+	return nil
+}
+
+// epoch trains on the rest of the present epoch; whole tells that nothing of it
+// is left.
+func (l *Loop) epoch(ctx context.Context) (whole bool, err error) {
+	n, k := l.Source.Len(), max(l.Accumulate, 1)
+	loss := 0.0
+	for b, err := range l.Source.Epoch(ctx, l.State.Epoch, l.State.Batch) {
+		if err != nil {
+			if ctx.Err() != nil {
+				l.State.Interrupted = true
+				return false, l.dropPartialStep()
+			}
+			return false, err
+		}
+		first := b.Number - b.Number%k
+		share := min(k, n-first) // batches of this optimizer step
+		batchLoss, err := l.backward(b, 1/float64(share))
+		images := int64(len(b.Labels))
+		b.Release()
+		if err != nil {
+			return false, fmt.Errorf("train: epoch %d, batch %d: %w", l.State.Epoch, b.Number, err)
+		}
+		loss += batchLoss / float64(share)
+		l.State.Images += images
+		if b.Number+1 < first+share {
+			continue
+		}
+		if err := l.update(); err != nil {
+			return false, fmt.Errorf("train: epoch %d, batch %d: %w", l.State.Epoch, b.Number, err)
+		}
+		l.State.Batch, l.State.Loss, loss = b.Number+1, loss, 0
+		if err := l.call(ctx, StepEnd); err != nil {
+			return false, err
+		}
+		if l.State.Batch < n && l.done(ctx) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// dropPartialStep forgets the gradients of batches since the last step.
+func (l *Loop) dropPartialStep() error { return l.Optimizer.ZeroGrad() }
+
+// backward adds the gradients of one batch, its loss weighted by share.
+func (l *Loop) backward(b *data.Batch, share float64) (loss float64, err error) {
+	s := torch.NewScope()
+	defer s.Close()
+	images, targets, err := l.tensors(s, b)
+	if err != nil {
+		return 0, err
+	}
+	var value *ts.Tensor
+	forward := func() error {
+		value = l.Loss(s, s.Own(l.Model.Apply(images, true)), targets)
+		return s.Err()
+	}
+	if l.Precision == gotch.BFloat16 || l.Precision == gotch.Half {
+		err = torch.Autocast(l.Device, l.Precision, forward)
+	} else {
+		err = forward()
+	}
+	if err != nil {
+		return 0, err
+	}
+	weighted := value
+	if share != 1 {
+		weighted = s.MulScalar(value, share)
+	}
+	if s.Err() == nil {
+		s.Fail(torch.Backward(weighted))
+	}
+	if s.Err() != nil {
+		return 0, s.Err()
+	}
+	return torch.Scalar(value)
+}
+
+// tensors copies a batch to the device.
+func (l *Loop) tensors(s *torch.Scope, b *data.Batch) (images, targets *ts.Tensor, err error) {
+	var soft []float32
+	if l.Mix != nil {
+		if soft, err = l.Mix(b, l.State.Epoch); err != nil {
+			return nil, nil, err
+		}
+	}
+	n := int64(len(b.Labels))
+	images = s.Own(torch.FromSlice(b.Images, n, int64(b.Channels), int64(b.Height), int64(b.Width)))
+	if soft != nil {
+		targets = s.Own(torch.FromSlice(soft, n, int64(len(soft))/n))
+	} else {
+		targets = s.Own(torch.FromSlice(b.Labels, n))
+	}
+	if !l.Device.Is(torch.CPU) {
+		images = s.ToDevice(images, l.Device, gotch.Float)
+		targets = s.ToDevice(targets, l.Device, map[bool]gotch.DType{true: gotch.Float, false: gotch.Int64}[soft != nil])
+	}
+	return images, targets, s.Err()
+}
+
+// update is one optimizer step from the gradients that have been added up.
+func (l *Loop) update() error {
+	parameters := l.Optimizer.Parameters()
+	if l.ClipNorm > 0 {
+		norm, err := optim.ClipNorm(parameters, l.ClipNorm)
+		if err != nil {
+			return err
+		}
+		l.setGradNorm(norm)
+	}
+	if l.ClipValue > 0 {
+		if err := optim.ClipValue(parameters, l.ClipValue); err != nil {
+			return err
+		}
+	}
+	l.State.LR = l.Schedule(l.State.Step)
+	if err := l.Optimizer.Step(l.State.LR); err != nil {
+		return err
+	}
+	if err := l.Optimizer.ZeroGrad(); err != nil {
+		return err
+	}
+	if l.EMA != nil {
+		if err := l.EMA.Update(); err != nil {
+			return err
+		}
+	}
+	l.State.Step++
+	return nil
+}
+
+func (l *Loop) setGradNorm(norm *ts.Tensor) {
+	if l.State.GradNorm != nil {
+		l.State.GradNorm.MustDrop()
+	}
+	l.State.GradNorm = norm
+}
+
+// Meter measures speed between two moments.
+type Meter struct {
+	images int64
+	at     time.Time
+}
+
+// Rate is the images per second since the last call; 0 at the first.
+func (m *Meter) Rate(images int64, now time.Time) float64 {
+	rate := 0.0
+	if elapsed := now.Sub(m.at).Seconds(); !m.at.IsZero() && elapsed > 0 {
+		rate = float64(images-m.images) / elapsed
+	}
+	m.images, m.at = images, now
+	return rate
+}
