@@ -56,7 +56,6 @@ func (c *Config) Check() error {
 	}
 	pair("scale", c.Scale)
 	pair("ratio", c.Ratio)
-	pair("cutmix_minmax", c.CutMixMinMax)
 	if len(c.OptBetas) != 0 && len(c.OptBetas) != 2 {
 		fail("opt_betas", "two numbers")
 	}
@@ -67,7 +66,6 @@ func (c *Config) Check() error {
 	oneOf("sched", schedule.Names()...)
 	oneOf("clip_mode", "norm", "value")
 	oneOf("remode", "const", "rand", "pixel")
-	oneOf("mixup_mode", "batch", "pair", "elem")
 	oneOf("amp_dtype", "bfloat16", "float16")
 	oneOf("device", "", "cpu", "cuda")
 	return errors.Join(mistakes...)

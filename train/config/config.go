@@ -43,16 +43,14 @@ type Config struct {
 	ReCount            int       `key:"recount" default:"1" help:"rectangles erased at most"`
 	TrainInterpolation string    `key:"train_interpolation" default:"random" help:"resizing for training: random (bilinear or bicubic) or one of interpolation's"`
 
-	Mixup           float64   `section:"Mixing and loss" key:"mixup" default:"0.8" help:"alpha of mixup's beta distribution; 0: off"`
-	CutMix          float64   `key:"cutmix" default:"1" help:"alpha of cutmix's beta distribution; 0: off"`
-	CutMixMinMax    []float64 `key:"cutmix_minmax" help:"smallest and largest side of cutmix's box as fractions; replaces cutmix's distribution"`
-	MixupProb       float64   `key:"mixup_prob" default:"1" help:"probability that a batch is mixed at all"`
-	MixupSwitchProb float64   `key:"mixup_switch_prob" default:"0.5" help:"probability of cutmix rather than mixup where both are on"`
-	MixupMode       string    `key:"mixup_mode" default:"batch" help:"batch, pair or elem: what is drawn once for all, per pair, or per image"`
-	MixupOffEpoch   int       `key:"mixup_off_epoch" default:"0" help:"epoch from which mixing is off; 0: never"`
-	Smoothing       float64   `key:"smoothing" default:"0.1" help:"label smoothing"`
-	BCELoss         bool      `key:"bce_loss" default:"false" help:"binary cross-entropy per class in place of cross-entropy"`
-	BCETargetThresh float64   `key:"bce_target_thresh" default:"0" help:"above 0: with bce_loss, targets above it become 1, others 0"`
+	Mixup           float64 `section:"Mixing and loss" key:"mixup" default:"0.8" help:"alpha of mixup's beta distribution; 0: off"`
+	CutMix          float64 `key:"cutmix" default:"1" help:"alpha of cutmix's beta distribution; 0: off"`
+	MixupProb       float64 `key:"mixup_prob" default:"1" help:"probability that a batch is mixed at all"`
+	MixupSwitchProb float64 `key:"mixup_switch_prob" default:"0.5" help:"probability of cutmix rather than mixup where both are on"`
+	MixupOffEpoch   int     `key:"mixup_off_epoch" default:"0" help:"epoch from which mixing is off; 0: never"`
+	Smoothing       float64 `key:"smoothing" default:"0.1" help:"label smoothing"`
+	BCELoss         bool    `key:"bce_loss" default:"false" help:"binary cross-entropy per class in place of cross-entropy"`
+	BCETargetThresh float64 `key:"bce_target_thresh" default:"0" help:"above 0: with bce_loss, targets above it become 1, others 0"`
 
 	Model             string  `section:"Model" key:"model" help:"model name, as natten info --models lists them"`
 	InitialCheckpoint string  `key:"initial_checkpoint" help:"weights to start from (safetensors, .pth or a HuggingFace folder); a head of other size starts anew"`

@@ -21,6 +21,8 @@ var withoutMeaning = map[string]string{
 	"model_ema_force_cpu":     "the average lives where the weights do",
 	"log_wandb":               "metrics are written as JSON lines, CSV and TensorBoard events",
 	"gp":                      "the models have one kind of pooling",
+	"mixup_mode":              "mixing is drawn once per batch",
+	"cutmix_minmax":           "cutmix draws its box from its distribution",
 	"jsd_loss":                "augmentation splits are not supported",
 	"aug_splits":              "augmentation splits are not supported",
 	"sync_bn":                 "the models have no batch normalisation",

@@ -1,0 +1,62 @@
+// Command natten trains, evaluates and inspects neighborhood-attention models.
+//
+//	natten train                      a small NAT on Fashion-MNIST, in minutes
+//	natten train DIR --config x.yml   any model on a folder of images
+//	natten predict --checkpoint F PICTURE
+//
+// `natten help` lists the rest.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"syscall"
+)
+
+// version is set by the build.
+var version = "devel"
+
+func main() {
+	runtime.LockOSThread() // libtorch grows a thread pool per calling thread: let it be one
+	os.Exit(execute(os.Args[1:]))
+}
+
+// execute runs the command line and returns the exit code: 0, 1 for an error,
+// 130 or 143 for a run that SIGINT or SIGTERM ended.
+func execute(args []string) int {
+	ctx, stop := context.WithCancelCause(context.Background())
+	defer stop(nil)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		received := <-signals
+		signal.Stop(signals) // the second one ends the process at once
+		stop(&interruption{received})
+	}()
+	a := &app{stdout: os.Stdout, stderr: os.Stderr}
+	root := a.root()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	var interrupted *interruption
+	if errors.As(context.Cause(ctx), &interrupted) {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "natten: stopped by", interrupted.signal)
+		}
+		return 128 + int(interrupted.signal.(syscall.Signal))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "natten:", strings.TrimPrefix(err.Error(), "natten: "))
+		return 1
+	}
+	return 0
+}
+
+// interruption is why the context of a run ended.
+type interruption struct{ signal os.Signal }
+
+func (i *interruption) Error() string { return i.signal.String() }

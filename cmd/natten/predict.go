@@ -1,0 +1,188 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gonatten/gonatten/data"
+	"github.com/gonatten/gonatten/train"
+)
+
+func init() {
+	subcommands = append(subcommands, func(a *app) *cobra.Command {
+		var (
+			file, classes string
+			options       train.PredictorOptions
+			top           int
+		)
+		c := &cobra.Command{
+			Use:     "predict --checkpoint FILE PICTURE|FOLDER...",
+			Short:   "Name what pictures show",
+			Example: "  natten predict --checkpoint runs/x/best.safetensors cat.jpg holiday/",
+			Args:    cobra.MinimumNArgs(1),
+			RunE: func(_ *cobra.Command, args []string) error {
+				if top < 1 {
+					return fmt.Errorf("--top is %d, want at least 1", top)
+				}
+				pictures, err := listPictures(args)
+				if err != nil {
+					return err
+				}
+				if classes != "" {
+					text, err := os.ReadFile(classes)
+					if err != nil {
+						return err
+					}
+					options.Classes = strings.Split(strings.TrimSpace(string(text)), "\n")
+				}
+				return a.predict(file, options, pictures, top)
+			},
+		}
+		c.Flags().StringVar(&file, "checkpoint", "", "weights: what natten train saved, .pth, safetensors, or a HuggingFace folder")
+		c.Flags().StringVar(&options.Model, "model", "", "model name, where the checkpoint does not say it")
+		c.Flags().StringVar(&classes, "classes", "", "file with a class name per line, where the checkpoint has none")
+		c.Flags().StringVar(&options.Device, "device", "", "cpu or cuda; empty: cuda where it works")
+		c.Flags().IntVar(&top, "top", 5, "classes to show per picture")
+		if err := c.MarkFlagRequired("checkpoint"); err != nil {
+			panic(err)
+		}
+		return c
+	})
+}
+
+// pictureGuesses is the outcome for one picture.
+type pictureGuesses struct {
+	Picture string        `json:"picture"`
+	Guesses []train.Guess `json:"guesses,omitempty"`
+	Error   string        `json:"error,omitempty"`
+}
+
+func (a *app) predict(file string, options train.PredictorOptions, pictures []string, top int) error {
+	p, err := train.OpenPredictor(file, options)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	var (
+		results []pictureGuesses
+		failed  int
+	)
+	a.bar.Start("predicting")
+	const batch = 16
+	for start := 0; start < len(pictures); start += batch {
+		names := pictures[start:min(start+batch, len(pictures))]
+		for _, r := range predictSome(p, names, top) {
+			if r.Error != "" {
+				failed++
+			}
+			results = append(results, r)
+		}
+		a.bar.Update(int64(len(results)), int64(len(pictures)), "")
+	}
+	err = a.emit(map[string]any{"model": p.Card.Model.Name, "pictures": results}, func(w io.Writer) { printGuesses(w, results) })
+	if err == nil && failed > 0 {
+		err = fmt.Errorf("%d of %d pictures could not be read: %s", failed, len(results), firstError(results))
+	}
+	return err
+}
+
+// predictSome predicts several pictures at once; one that cannot be read does
+// not spoil the others.
+func predictSome(p *train.Predictor, names []string, top int) []pictureGuesses {
+	results := make([]pictureGuesses, len(names))
+	var samples []data.Sample
+	var places []int
+	for i, name := range names {
+		results[i].Picture = name
+		sample, err := train.OpenPicture(name)
+		if err == nil {
+			err = sample.Decode(&data.Image{})
+		}
+		if err != nil {
+			results[i].Error = err.Error()
+			continue
+		}
+		samples, places = append(samples, sample), append(places, i)
+	}
+	if len(samples) == 0 {
+		return results
+	}
+	guesses, err := p.Predict(samples, top)
+	for j, i := range places {
+		if err != nil {
+			results[i].Error = err.Error()
+		} else {
+			results[i].Guesses = guesses[j]
+		}
+	}
+	return results
+}
+
+func firstError(results []pictureGuesses) string {
+	for _, r := range results {
+		if r.Error != "" {
+			return r.Error
+		}
+	}
+	return ""
+}
+
+func printGuesses(w io.Writer, results []pictureGuesses) {
+	width := 0
+	for _, r := range results {
+		for _, g := range r.Guesses {
+			width = max(width, len([]rune(g.Name)))
+		}
+	}
+	for _, r := range results {
+		fmt.Fprintln(w, r.Picture)
+		if r.Error != "" {
+			fmt.Fprintln(w, "  cannot be read")
+		}
+		for _, g := range r.Guesses {
+			fmt.Fprintf(w, "  %5.1f%%  %-*s  %s\n", 100*g.Probability, width, g.Name, strings.Repeat("█", int(20*g.Probability+0.5)))
+		}
+	}
+}
+
+// listPictures are the files given and the image files in folders given, in
+// order, however deep.
+func listPictures(args []string) ([]string, error) {
+	extensions := []string{".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+	var list []string
+	for _, arg := range args {
+		info, err := os.Stat(arg)
+		if err != nil {
+			var pathError *os.PathError
+			if errors.As(err, &pathError) {
+				err = pathError.Err
+			}
+			return nil, fmt.Errorf("picture %s: %w", arg, err)
+		}
+		if !info.IsDir() {
+			list = append(list, arg)
+			continue
+		}
+		before := len(list)
+		if err := filepath.WalkDir(arg, func(path string, entry fs.DirEntry, err error) error {
+			if err == nil && !entry.IsDir() && slices.Contains(extensions, strings.ToLower(filepath.Ext(path))) {
+				list = append(list, path)
+			}
+			return err
+		}); err != nil {
+			return nil, err
+		}
+		if len(list) == before {
+			return nil, fmt.Errorf("folder %s holds no pictures (%s)", arg, strings.Join(extensions, " "))
+		}
+	}
+	return list, nil
+}

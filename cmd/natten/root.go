@@ -1,0 +1,107 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gonatten/gonatten/internal/torch"
+	"github.com/gonatten/gonatten/train/config"
+	"github.com/gonatten/gonatten/train/progress"
+)
+
+// app is what all subcommands share.
+type app struct {
+	stdout, stderr *os.File
+
+	json    bool
+	threads int
+	quiet   bool
+
+	bar *progress.Bar
+	log *slog.Logger
+}
+
+// root assembles the command; each subcommand has its file.
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "natten",
+		Short:         "Neighborhood attention: train, evaluate, inspect",
+		Version:       version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			a.start()
+			if a.threads < 0 {
+				return fmt.Errorf("--threads is %d, want at least 1", a.threads)
+			} else if a.threads > 0 {
+				return torch.SetThreads(a.threads)
+			}
+			return nil
+		},
+	}
+	flags := root.PersistentFlags()
+	flags.BoolVar(&a.json, "json", false, "print one JSON object on standard output")
+	flags.IntVar(&a.threads, "threads", 0, "threads inside an operator; 0: libtorch's choice")
+	flags.BoolVar(&a.quiet, "quiet", false, "no progress on standard error")
+	root.SetGlobalNormalizationFunc(config.Normalize)
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	for _, add := range subcommands {
+		root.AddCommand(add(a))
+	}
+	return root
+}
+
+// subcommands are added by their files' init, so that a file is all it takes.
+var subcommands []func(*app) *cobra.Command
+
+// start prepares display and log, which share standard error.
+func (a *app) start() {
+	level := slog.LevelInfo
+	var out io.Writer = a.stderr
+	if a.quiet {
+		level = slog.LevelWarn
+	} else {
+		a.bar = progress.New(a.stderr)
+		out = a.bar
+	}
+	a.log = slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: level, ReplaceAttr: withoutTime}))
+}
+
+func withoutTime(groups []string, attr slog.Attr) slog.Attr {
+	if len(groups) == 0 && (attr.Key == slog.TimeKey || attr.Key == slog.LevelKey && attr.Value.String() == "INFO") {
+		return slog.Attr{}
+	}
+	return attr
+}
+
+// emit prints the outcome: as JSON, or as text by the function given.
+func (a *app) emit(value any, text func(w io.Writer)) error {
+	a.bar.Clear()
+	if !a.json {
+		text(a.stdout)
+		return nil
+	}
+	out := json.NewEncoder(a.stdout)
+	out.SetIndent("", "  ")
+	out.SetEscapeHTML(false)
+	return out.Encode(value)
+}
+
+// fetching shows the progress of a step that counts bytes.
+func (a *app) fetching() func(what string, done, total int64) {
+	title := ""
+	return func(what string, done, total int64) {
+		if what != title {
+			title = what
+			a.bar.Start(what)
+		}
+		a.bar.Update(done, total, progress.Bytes(done))
+	}
+}

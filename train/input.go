@@ -1,0 +1,151 @@
+package train
+
+import (
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/gonatten/gonatten/data"
+	"github.com/gonatten/gonatten/data/augment"
+	"github.com/gonatten/gonatten/models"
+	"github.com/gonatten/gonatten/train/config"
+)
+
+// dataSpec is the dataset's specification for package data, and the folder of
+// a named set.
+func dataSpec(c *config.Config) (spec, root string, err error) {
+	switch {
+	case c.Dataset != "":
+		return c.Dataset, c.DataDir, nil
+	case c.DataDir != "":
+		return c.DataDir, "", nil
+	}
+	return "", "", fmt.Errorf("train: no data: give data_dir (an image folder or shards) or dataset (one of %v)", data.Names())
+}
+
+// openSplit opens a split of the configured dataset.
+func openSplit(c *config.Config, split string, progress data.Progress) (data.Dataset, error) {
+	spec, root, err := dataSpec(c)
+	if err != nil {
+		return nil, err
+	}
+	return data.Open(spec, split, data.Options{
+		Root: root, Offline: c.Offline, HoldOut: c.HoldOut, Seed: uint64(c.Seed), Progress: progress,
+	})
+}
+
+// preprocessing is what the configuration and the model together ask of pictures.
+func preprocessing(c *config.Config, m *models.Config) (Preprocessing, error) {
+	spec, _, err := dataSpec(c)
+	if err != nil {
+		return Preprocessing{}, err
+	}
+	p := Preprocessing{
+		Channels: int(m.InChans), Height: int(m.ImageSize), Width: int(m.ImageSize),
+		CropPct: c.CropPct, Interpolation: c.Interpolation,
+	}
+	stats := data.StatsOf(spec)
+	p.Mean, p.Std = fitChannels(stats.Mean, p.Channels), fitChannels(stats.Std, p.Channels)
+	if len(c.Mean) > 0 {
+		p.Mean, p.Std = float32s(c.Mean), float32s(c.Std)
+	}
+	if len(p.Mean) != p.Channels {
+		return p, fmt.Errorf("train: mean has %d numbers for %d channels", len(p.Mean), p.Channels)
+	}
+	return p, nil
+}
+
+// fitChannels carries statistics to another number of channels: one becomes
+// three equal ones, three their average.
+func fitChannels(values []float32, channels int) []float32 {
+	if len(values) == channels || len(values) == 0 {
+		return values
+	}
+	sum := float32(0)
+	for _, v := range values {
+		sum += v
+	}
+	out := make([]float32, channels)
+	for i := range out {
+		out[i] = sum / float32(len(values))
+	}
+	return out
+}
+
+func float32s(values []float64) []float32 {
+	out := make([]float32, len(values))
+	for i, v := range values {
+		out[i] = float32(v)
+	}
+	return out
+}
+
+// Transform is the evaluation pipeline of a preprocessing.
+func (p Preprocessing) Transform() (data.Transform, error) {
+	return augment.EvalTransform(p.augmentation())
+}
+
+func (p Preprocessing) augmentation() augment.Config {
+	return augment.Config{
+		Channels: p.Channels, Height: p.Height, Width: p.Width, Mean: p.Mean, Std: p.Std,
+		CropPct: p.CropPct, EvalInterpolation: p.Interpolation,
+	}
+}
+
+// trainTransform is the training pipeline of a configuration.
+func trainTransform(c *config.Config, p Preprocessing) (data.Transform, error) {
+	if c.NoAug {
+		return p.Transform()
+	}
+	a := p.augmentation()
+	if c.CropPad > 0 {
+		a.Crop, a.Padding = augment.CropPadded, c.CropPad
+	}
+	a.Scale, a.Ratio = pair(c.Scale), pair(c.Ratio)
+	a.Interpolation = c.TrainInterpolation
+	a.HFlip, a.VFlip = c.HFlip, c.VFlip
+	a.AutoAugment = c.AutoAugment
+	if c.ColorJitter > 0 {
+		a.ColorJitter = []float64{c.ColorJitter}
+	}
+	a.ReProb, a.ReMode, a.ReCount = c.ReProb, c.ReMode, c.ReCount
+	return augment.TrainTransform(a)
+}
+
+func pair(v []float64) [2]float64 {
+	if len(v) != 2 {
+		return [2]float64{}
+	}
+	return [2]float64{v[0], v[1]}
+}
+
+// streamMix keys the random numbers of mixing; package data uses small keys.
+const streamMix = 1 << 32
+
+// mixing is the batch mixing and the loss of a configuration, which go together.
+func mixing(c *config.Config, classes int) (Mixer, Loss) {
+	mix := augment.Mix{
+		MixupAlpha: c.Mixup, CutmixAlpha: c.CutMix, Prob: c.MixupProb, SwitchProb: c.MixupSwitchProb,
+		LabelSmoothing: c.Smoothing, Classes: classes,
+	}
+	mixed := (c.Mixup > 0 || c.CutMix > 0) && c.MixupProb > 0
+	if !mixed && !c.BCELoss {
+		return nil, CrossEntropy(c.Smoothing)
+	}
+	loss := Loss(SoftTarget)
+	if c.BCELoss {
+		loss = BinaryCrossEntropy(c.BCETargetThresh)
+	}
+	return func(b *data.Batch, epoch int) ([]float32, error) {
+		params := augment.MixParams{Lambda: 1}
+		if mixed && (c.MixupOffEpoch == 0 || epoch < c.MixupOffEpoch) {
+			params = mix.Params(mixRand(c, epoch, b.Number), b.Height, b.Width)
+			params.Apply(b.Images, len(b.Labels), b.Channels, b.Height, b.Width)
+		}
+		targets := make([]float32, len(b.Labels)*classes)
+		return targets, mix.Targets(targets, b.Labels, params)
+	}, loss
+}
+
+func mixRand(c *config.Config, epoch, batch int) *rand.Rand {
+	return data.NewRand(streamMix, uint64(c.Seed), uint64(epoch), uint64(batch))
+}

@@ -1,0 +1,226 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/gonatten/gonatten/internal/torch"
+	"github.com/gonatten/gonatten/train/optim"
+	"github.com/gonatten/gonatten/train/progress"
+	"github.com/gonatten/gonatten/train/record"
+)
+
+// addHooks hangs clock, display, records, evaluation and saving on the loop.
+func (r *run) addHooks() error {
+	clock := &stepClock{run: r}
+	r.loop.On(RunStart, r.announce)
+	r.loop.On(EpochStart, clock.start)
+	r.loop.On(StepEnd, clock.step)
+	r.loop.On(EpochEnd, r.evaluate)
+	r.loop.On(RunEnd, r.saveAtEnd)
+	return nil
+}
+
+func (r *run) announce(context.Context, *Loop) error {
+	r.options.Log.Info("training", "model", r.model.Config.Name, "parameters", r.parameters,
+		"images", r.train.Len(), "classes", len(r.classes), "device", r.device.String(),
+		"threads", torch.Threads(), "epochs", r.loop.Epochs, "steps_per_epoch", r.loop.StepsPerEpoch(), "folder", r.folder)
+	return nil
+}
+
+// stepClock measures training time, shows progress and records losses.
+type stepClock struct {
+	run  *run
+	last time.Time // end of the last step
+
+	epochStart time.Time
+	epochSteps int
+
+	// since the last record
+	loss    float64
+	steps   int
+	images  int64
+	elapsed time.Duration
+	total   int64 // images at the last step
+
+	rate float64 // images per second, averaged over steps
+}
+
+func (c *stepClock) start(_ context.Context, l *Loop) error {
+	c.last, c.epochStart, c.epochSteps = time.Now(), time.Now(), 0
+	c.total = l.State.Images
+	c.run.options.Progress.Start(fmt.Sprintf("epoch %d/%d", l.State.Epoch+1, l.Epochs))
+	return nil
+}
+
+func (c *stepClock) step(_ context.Context, l *Loop) error {
+	r, state := c.run, &l.State
+	now := time.Now()
+	took, images := now.Sub(c.last), state.Images-c.total
+	c.last, c.total = now, state.Images
+	r.trained += took
+	r.images += images
+	c.loss += state.Loss
+	c.steps++
+	c.images += images
+	c.elapsed += took
+	c.epochSteps++
+	if rate := float64(images) / max(took.Seconds(), 1e-9); c.rate == 0 {
+		c.rate = rate
+	} else {
+		c.rate += (rate - c.rate) / min(20, float64(c.epochSteps+1))
+	}
+	c.show(l, now)
+	if c.steps < r.config.LogInterval && state.Batch < l.Source.Len() {
+		return nil
+	}
+	row := record.Row{
+		Kind: "train", Time: now.UTC().Format(time.RFC3339), Epoch: state.Epoch, Step: state.Step,
+		Loss: record.Number(c.loss / float64(c.steps)), LR: record.Number(state.LR),
+		Images: state.Images, ImagesPerSecond: record.Number(float64(c.images) / max(c.elapsed.Seconds(), 1e-9)),
+		ResidentBytes: progress.Resident(),
+	}
+	if state.GradNorm != nil {
+		norm, err := torch.Scalar(state.GradNorm)
+		if err != nil {
+			return err
+		}
+		row.GradNorm = record.Number(norm)
+	}
+	c.loss, c.steps, c.images, c.elapsed = 0, 0, 0, 0
+	return r.record(row)
+}
+
+func (c *stepClock) show(l *Loop, now time.Time) {
+	bar, state := c.run.options.Progress, &l.State
+	if !bar.Due() {
+		return
+	}
+	perEpoch := l.StepsPerEpoch()
+	left := (l.Epochs-state.Epoch)*perEpoch - state.Batch/max(l.Accumulate, 1)
+	if l.MaxSteps > 0 {
+		left = min(left, l.MaxSteps-state.Step)
+	}
+	eta := time.Duration(float64(now.Sub(c.epochStart)) / float64(c.epochSteps) * float64(left))
+	words := fmt.Sprintf("%.0f img/s  loss %.3f  lr %.2g  eta %s", c.rate, state.Loss, state.LR, progress.Duration(eta))
+	if resident := progress.Resident(); resident > 0 {
+		words += "  mem " + progress.Bytes(resident)
+	}
+	bar.Update(int64(state.Batch), int64(l.Source.Len()), words)
+}
+
+func (r *run) record(row record.Row) error {
+	r.rows = append(r.rows, row)
+	return r.metrics.Add(row)
+}
+
+// evaluate measures after an epoch where that is due, and saves.
+func (r *run) evaluate(ctx context.Context, l *Loop) error {
+	last := l.State.Epoch == l.Epochs
+	if r.evaluator == nil || !last && l.State.Epoch%r.config.ValInterval != 0 {
+		return r.averaged(func() error { return r.save(LastFile, 0) })
+	}
+	return r.averaged(func() error { return r.evaluateNow(ctx, l) })
+}
+
+// averaged runs f with the model computing with its averaged weights, where
+// there are any.
+func (r *run) averaged(f func() error) error {
+	if r.ema == nil {
+		return f()
+	}
+	if err := r.ema.Swap(); err != nil {
+		return err
+	}
+	return errors.Join(f(), r.ema.Swap())
+}
+
+func (r *run) evaluateNow(ctx context.Context, l *Loop) error {
+	bar, state := r.options.Progress, &l.State
+	bar.Start("evaluating")
+	result, err := r.evaluator.Run(ctx)
+	if err != nil {
+		if ctx.Err() != nil { // interrupted: what is trained is saved at the end
+			state.Interrupted = true
+			return nil
+		}
+		return err
+	}
+	r.evaluated = state.Epoch
+	if err := r.record(record.Row{
+		Kind: "eval", Time: time.Now().UTC().Format(time.RFC3339), Epoch: state.Epoch - 1, Step: state.Step,
+		Loss: record.Number(result.Loss), Top1: record.Number(result.Top1), Top5: record.Number(result.Top5),
+		EMA: r.ema != nil, Images: int64(result.Images), ImagesPerSecond: record.Number(result.ImagesPerSecond()),
+		Seconds: record.Number(result.Seconds), ResidentBytes: progress.Resident(),
+	}); err != nil {
+		return err
+	}
+	better := r.best == nil || result.Top1 > r.best.Top1
+	if better {
+		r.best, r.bestEpoch = result, state.Epoch
+		if err := r.save(BestFile, result.Top1); err != nil {
+			return err
+		}
+	}
+	if err := r.save(LastFile, result.Top1); err != nil {
+		return err
+	}
+	mark := ""
+	if better {
+		mark = "  best so far"
+	}
+	bar.Print(fmt.Sprintf("epoch %d/%d  loss %.4f  test loss %.4f  top-1 %.2f%%  top-5 %.2f%%  %s%s", state.Epoch, l.Epochs,
+		r.epochLoss(state.Epoch-1), result.Loss, result.Top1, result.Top5, progress.Duration(time.Since(r.started)), mark))
+	return r.saveCurve()
+}
+
+// epochLoss is the mean training loss recorded in an epoch.
+func (r *run) epochLoss(epoch int) float64 {
+	sum, n := 0.0, 0
+	for _, row := range r.rows {
+		if row.Kind == "train" && row.Epoch == epoch {
+			sum += float64(row.Loss)
+			n++
+		}
+	}
+	return sum / max(float64(n), 1)
+}
+
+// save writes the present weights.
+func (r *run) save(name string, top1 float64) error {
+	card, err := r.card(top1)
+	if err != nil {
+		return err
+	}
+	return SaveWeights(filepath.Join(r.folder, name), r.model.Tensors(), card)
+}
+
+func (r *run) saveCurve() error {
+	return record.SaveCurve(filepath.Join(r.folder, CurveFile), r.model.Config.Name, r.rows, r.loop.StepsPerEpoch())
+}
+
+// saveAtEnd evaluates a run that its number of steps or a hook ended within an
+// epoch, and saves what an interrupted one has.
+func (r *run) saveAtEnd(ctx context.Context, l *Loop) error {
+	defer r.options.Progress.Clear()
+	if l.State.Batch == 0 && l.State.Epoch > 0 {
+		return r.saveCurve() // the last epoch was evaluated and saved
+	}
+	if l.State.Interrupted || r.evaluator == nil {
+		if err := r.averaged(func() error { return r.save(LastFile, 0) }); err != nil {
+			return err
+		}
+		return r.saveCurve()
+	}
+	return r.averaged(func() error { return r.evaluateNow(ctx, l) })
+}
+
+// grouping is how the configuration divides parameters.
+func (r *run) grouping() optim.Grouping {
+	g := optim.Grouping{WeightDecay: r.config.WeightDecay, LayerDecay: r.config.LayerDecay}
+	g.Layer, g.Layers = layers(r.model)
+	return g
+}
