@@ -3,6 +3,7 @@ package train
 import (
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 
 	"github.com/gonatten/gonatten/data"
 	"github.com/gonatten/gonatten/data/augment"
@@ -34,41 +35,64 @@ func openSplit(c *config.Config, split string, progress data.Progress) (data.Dat
 }
 
 // preprocessing is what the configuration and the model together ask of pictures.
-func preprocessing(c *config.Config, m *models.Config) (Preprocessing, error) {
+func preprocessing(c *config.Config, m *models.Config) (models.Preprocess, error) {
 	spec, _, err := dataSpec(c)
 	if err != nil {
-		return Preprocessing{}, err
+		return models.Preprocess{}, err
 	}
-	p := Preprocessing{
-		Channels: int(m.InChans), Height: int(m.ImageSize), Width: int(m.ImageSize),
-		CropPct: c.CropPct, Interpolation: c.Interpolation,
-	}
+	channels := int(m.InChans)
 	stats := data.StatsOf(spec)
-	p.Mean, p.Std = fitChannels(stats.Mean, p.Channels), fitChannels(stats.Std, p.Channels)
-	if len(c.Mean) > 0 {
-		p.Mean, p.Std = float32s(c.Mean), float32s(c.Std)
+	p := models.Preprocess{
+		ImageSize: m.ImageSize, CropPct: c.CropPct, Interpolation: c.Interpolation,
+		Mean: fitChannels(stats.Mean, channels), Std: fitChannels(stats.Std, channels),
 	}
-	if len(p.Mean) != p.Channels {
-		return p, fmt.Errorf("train: mean has %d numbers for %d channels", len(p.Mean), p.Channels)
+	if len(c.Mean) > 0 {
+		p.Mean, p.Std = c.Mean, c.Std
+	}
+	if len(p.Mean) != channels {
+		return p, fmt.Errorf("train: mean has %d numbers for %d channels", len(p.Mean), channels)
 	}
 	return p, nil
 }
 
-// fitChannels carries statistics to another number of channels: one becomes
-// three equal ones, three their average.
-func fitChannels(values []float32, channels int) []float32 {
+// fitChannels carries statistics to another number of channels by their average.
+func fitChannels(values []float32, channels int) []float64 {
+	sum := 0.0
+	exact := make([]float64, len(values))
+	for i, v := range values {
+		exact[i] = shortest(v)
+		sum += exact[i]
+	}
 	if len(values) == channels || len(values) == 0 {
-		return values
+		return exact
 	}
-	sum := float32(0)
-	for _, v := range values {
-		sum += v
-	}
-	out := make([]float32, channels)
+	out := make([]float64, channels)
 	for i := range out {
-		out[i] = sum / float32(len(values))
+		out[i] = sum / float64(len(values))
 	}
 	return out
+}
+
+// shortest is the decimal number that a float32 was written as: 0.485, not
+// 0.48500001430511475.
+func shortest(v float32) float64 {
+	x, err := strconv.ParseFloat(strconv.FormatFloat(float64(v), 'g', -1, 32), 64)
+	if err != nil {
+		return float64(v)
+	}
+	return x
+}
+
+// evalTransform is the evaluation pipeline of a preprocessing.
+func evalTransform(p models.Preprocess, channels int) (data.Transform, error) {
+	return augment.EvalTransform(augmentation(p, channels))
+}
+
+func augmentation(p models.Preprocess, channels int) augment.Config {
+	return augment.Config{
+		Channels: channels, Height: int(p.ImageSize), Width: int(p.ImageSize),
+		Mean: float32s(p.Mean), Std: float32s(p.Std), CropPct: p.CropPct, EvalInterpolation: p.Interpolation,
+	}
 }
 
 func float32s(values []float64) []float32 {
@@ -79,24 +103,12 @@ func float32s(values []float64) []float32 {
 	return out
 }
 
-// Transform is the evaluation pipeline of a preprocessing.
-func (p Preprocessing) Transform() (data.Transform, error) {
-	return augment.EvalTransform(p.augmentation())
-}
-
-func (p Preprocessing) augmentation() augment.Config {
-	return augment.Config{
-		Channels: p.Channels, Height: p.Height, Width: p.Width, Mean: p.Mean, Std: p.Std,
-		CropPct: p.CropPct, EvalInterpolation: p.Interpolation,
-	}
-}
-
 // trainTransform is the training pipeline of a configuration.
-func trainTransform(c *config.Config, p Preprocessing) (data.Transform, error) {
+func trainTransform(c *config.Config, p models.Preprocess, channels int) (data.Transform, error) {
 	if c.NoAug {
-		return p.Transform()
+		return evalTransform(p, channels)
 	}
-	a := p.augmentation()
+	a := augmentation(p, channels)
 	if c.CropPad > 0 {
 		a.Crop, a.Padding = augment.CropPadded, c.CropPad
 	}

@@ -13,7 +13,6 @@ import (
 	"github.com/gonatten/gonatten/data"
 	"github.com/gonatten/gonatten/internal/torch"
 	"github.com/gonatten/gonatten/models"
-	"github.com/gonatten/gonatten/train/config"
 )
 
 var opSoftmax = torch.NewOp("aten::softmax.int")
@@ -28,87 +27,78 @@ type Predictor struct {
 	transform data.Transform
 }
 
-// PredictorOptions say what a file of another origin does not; nil and zero
-// values take it from the file.
+// PredictorOptions say what a file does not say itself.
 type PredictorOptions struct {
-	Model   string   // name of the variant
-	Classes []string // names of the classes
+	Model   string   // name of the variant, for a file of another origin
+	Classes []string // names of the classes in place of the file's
 	Device  string   // "cpu", "cuda"; empty: cuda where it works
 }
 
-// OpenPredictor loads weights: a file that this package saved says by itself
-// what it is; a HuggingFace folder says its model; for any other checkpoint the
+// OpenPredictor loads weights. A file that this project saved says by itself
+// what it is, and so does a HuggingFace folder; for any other checkpoint the
 // options must name the variant, and pictures are treated as the published
-// recipe does.
+// recipe does. The whole model must be in the file.
 func OpenPredictor(path string, o PredictorOptions) (*Predictor, error) {
 	file, err := checkpoint.Open(path, nil)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	p := &Predictor{}
-	card, known, err := readCard(file.Metadata)
+	card, err := describe(file, o.Model)
 	if err != nil {
-		return nil, fmt.Errorf("train: %s: %w", path, err)
-	}
-	if !known || o.Model != "" {
-		if card, err = foreignCard(path, file, o.Model); err != nil {
-			return nil, err
-		}
+		return nil, err
 	}
 	if len(o.Classes) > 0 {
-		if int64(len(o.Classes)) != card.Model.NumClasses {
-			return nil, fmt.Errorf("train: %d class names for %d classes", len(o.Classes), card.Model.NumClasses)
+		if int64(len(o.Classes)) != card.Config.NumClasses {
+			return nil, fmt.Errorf("train: %d class names for %d classes", len(o.Classes), card.Config.NumClasses)
 		}
 		card.Classes = o.Classes
 	}
-	p.Card = card
+	p := &Predictor{Card: *card}
 	if p.device, err = chooseDevice(o.Device); err != nil {
 		return nil, err
 	}
-	if p.transform, err = card.Preprocessing.Transform(); err != nil {
+	if p.transform, err = evalTransform(card.Preprocess, int(card.Config.InChans)); err != nil {
 		return nil, fmt.Errorf("train: %s: %w", path, err)
 	}
-	if p.Model, err = models.FromConfig(card.Model, gotchnn.NewVarStore(p.device.Gotch()).Root()); err != nil {
+	if p.Model, err = models.FromConfig(card.Config, gotchnn.NewVarStore(p.device.Gotch()).Root()); err != nil {
 		return nil, fmt.Errorf("train: %s: %w", path, err)
 	}
-	if p.Report, err = LoadWeights(p.Model, file, known); err != nil {
+	p.Report, err = p.Model.Load(file, nil)
+	if err == nil && len(p.Report.Missing)+len(p.Report.Reinitialised) > 0 {
+		err = fmt.Errorf("train: %s does not hold the whole model: %s", path, p.Report)
+	}
+	if err != nil {
 		p.Close()
 		return nil, err
-	}
-	if n := len(p.Report.Missing) + len(p.Report.Reinitialised); n > 0 {
-		p.Close()
-		return nil, fmt.Errorf("train: %s does not hold the whole model: %s", path, p.Report)
 	}
 	return p, nil
 }
 
-// foreignCard describes a checkpoint that this package did not write.
-func foreignCard(path string, file *checkpoint.Checkpoint, name string) (Card, error) {
+// describe finds out what model a checkpoint holds; a name overrides the file.
+func describe(file *checkpoint.Checkpoint, name string) (*Card, error) {
 	if name == "" {
-		return Card{}, fmt.Errorf("train: %s does not say which model it is: name it (--model)", path)
+		return readCard(file)
 	}
-	classes := int64(0)
-	if head, ok := file.Tensors.Get("head.weight"); ok {
-		classes = head.Shape()[0]
-	}
-	model, err := models.ConfigOf(name, models.With(func(c *models.Config) {
-		if classes > 0 {
-			c.NumClasses = classes
+	config, err := models.ConfigOf(name, models.With(func(c *models.Config) {
+		if head, ok := file.Tensors.Get("head.weight"); ok && head.Rank() == 2 {
+			c.NumClasses = head.Shape()[0]
 		}
 	}))
 	if err != nil {
-		return Card{}, err
+		return nil, err
 	}
-	c := config.Default()
-	c.DataDir = "imagenet"
-	input, err := preprocessing(c, &model)
-	return Card{Model: model, Preprocessing: input}, err
+	return &Card{Info: models.Info{Config: config, Preprocess: config.Preprocess()}}, nil
 }
 
 // Close drops the model.
-func (p *Predictor) Close() {
-	for _, t := range p.Model.Tensors() {
+func (p *Predictor) Close() { dropModel(p.Model) }
+
+func dropModel(m *models.Model) {
+	if m == nil {
+		return
+	}
+	for _, t := range m.Tensors() {
 		t.Tensor.MustDrop()
 	}
 }
@@ -177,14 +167,4 @@ func OpenPicture(path string) (data.Sample, error) {
 		return data.Sample{}, fmt.Errorf("train: picture %s: %w", path, err)
 	}
 	return data.Sample{Name: path, Encoded: bytes}, nil
-}
-
-// Configuration is the run's configuration that the card carries, or the
-// published recipe where it has none.
-func (c *Card) Configuration() (*config.Config, error) {
-	cfg := config.Default()
-	if c.Run == nil {
-		return cfg, nil
-	}
-	return cfg, cfg.Read(c.Run) // JSON is YAML
 }

@@ -15,7 +15,6 @@ import (
 	"github.com/sugarme/gotch"
 	gotchnn "github.com/sugarme/gotch/nn"
 
-	"github.com/gonatten/gonatten/checkpoint"
 	"github.com/gonatten/gonatten/data"
 	"github.com/gonatten/gonatten/functional"
 	"github.com/gonatten/gonatten/internal/atomicfile"
@@ -111,7 +110,7 @@ type run struct {
 
 	train, val data.Dataset
 	classes    []string
-	input      Preprocessing
+	input      models.Preprocess
 	device     torch.Device
 	precision  gotch.DType
 
@@ -139,11 +138,7 @@ func (r *run) close() {
 	if r.optimizer != nil {
 		r.optimizer.Close()
 	}
-	if r.model != nil {
-		for _, t := range r.model.Tensors() {
-			t.Tensor.MustDrop()
-		}
-	}
+	dropModel(r.model)
 	if r.metrics != nil {
 		r.metrics.Close()
 	}
@@ -205,8 +200,8 @@ func (r *run) buildModel() (err error) {
 	}
 	r.model, err = models.New(c.Model, gotchnn.NewVarStore(r.device.Gotch()).Root(), models.With(func(m *models.Config) {
 		m.NumClasses = int64(classes)
-		if c.ImgSize > 0 {
-			m.ImageSize = int64(c.ImgSize)
+		if c.ImgSize > 0 && int64(c.ImgSize) != m.ImageSize {
+			models.WithImageSize(int64(c.ImgSize))(m)
 		}
 		m.DropRate, m.AttnDropRate = c.Drop, c.AttnDrop
 		if c.DropPath >= 0 {
@@ -229,12 +224,7 @@ func (r *run) buildModel() (err error) {
 }
 
 func (r *run) initialWeights() error {
-	file, err := checkpoint.Open(r.config.InitialCheckpoint, nil)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	report, err := LoadWeights(r.model, file, false)
+	report, err := r.model.LoadFile(r.config.InitialCheckpoint, nil)
 	if err != nil {
 		return err
 	}
@@ -256,7 +246,7 @@ func chooseDevice(name string) (torch.Device, error) {
 
 func (r *run) buildLoop() (err error) {
 	c := r.config
-	transform, err := trainTransform(c, r.input)
+	transform, err := trainTransform(c, r.input, int(r.model.Config.InChans))
 	if err != nil {
 		return err
 	}
@@ -298,13 +288,11 @@ func (r *run) buildLoop() (err error) {
 	return err
 }
 
-// trainable are the parameters of a model that require gradients.
+// trainable are the parameters of a model that are not frozen.
 func trainable(m *models.Model) []optim.Parameter {
 	var list []optim.Parameter
-	for _, t := range m.Tensors() {
-		if info, err := torch.InfoOf(t.Tensor); err == nil && info.RequiresGrad {
-			list = append(list, optim.Parameter{Name: t.Name, Tensor: t.Tensor})
-		}
+	for _, t := range m.Trainable() {
+		list = append(list, optim.Parameter(t))
 	}
 	return list
 }
@@ -385,7 +373,7 @@ func (r *run) buildEvaluator() error {
 		return nil
 	}
 	c := r.config
-	transform, err := r.input.Transform()
+	transform, err := evalTransform(r.input, int(r.model.Config.InChans))
 	if err != nil {
 		return err
 	}
@@ -410,9 +398,17 @@ func (r *run) card(top1 float64) (Card, error) {
 		return Card{}, fmt.Errorf("train: %w", err)
 	}
 	return Card{
-		Model: r.model.Config, Classes: r.classes, Preprocessing: r.input, Run: raw,
+		Info: models.Info{Config: r.model.Config, Classes: r.classNames(), Preprocess: r.input}, Run: raw,
 		Epoch: r.loop.State.Epoch, Step: r.loop.State.Step, Top1: top1, EMA: r.ema != nil,
 	}, nil
+}
+
+// classNames are the data's, or none where the model has more classes.
+func (r *run) classNames() []string {
+	if int64(len(r.classes)) != r.model.Config.NumClasses {
+		return nil
+	}
+	return r.classes
 }
 
 // finish writes the summary.

@@ -195,7 +195,7 @@ func (r *run) save(name string, top1 float64) error {
 	if err != nil {
 		return err
 	}
-	return SaveWeights(filepath.Join(r.folder, name), r.model.Tensors(), card)
+	return SaveWeights(filepath.Join(r.folder, name), r.model, card)
 }
 
 func (r *run) saveCurve() error {
@@ -220,7 +220,8 @@ func (r *run) saveAtEnd(ctx context.Context, l *Loop) error {
 
 // grouping is how the configuration divides parameters.
 func (r *run) grouping() optim.Grouping {
-	g := optim.Grouping{WeightDecay: r.config.WeightDecay, LayerDecay: r.config.LayerDecay}
-	g.Layer, g.Layers = layers(r.model)
-	return g
+	return optim.Grouping{
+		WeightDecay: r.config.WeightDecay, LayerDecay: r.config.LayerDecay,
+		Layer: r.model.LayerID, Layers: r.model.NumLayers(),
+	}
 }

@@ -71,7 +71,7 @@ func init() {
 					return err
 				}
 				out := evalResult{
-					Model: p.Card.Model.Name, Checkpoint: file, Images: result.Images, TestAccuracy: result.Top1, TestTop5: result.Top5,
+					Model: p.Card.Config.Name, Checkpoint: file, Images: result.Images, TestAccuracy: result.Top1, TestTop5: result.Top5,
 					Loss: result.Loss, ImagesPerSecond: result.ImagesPerSecond(), Seconds: result.Seconds,
 				}
 				return a.emit(out, func(w io.Writer) {

@@ -50,10 +50,21 @@ func execute(args []string) int {
 		return 128 + int(interrupted.signal.(syscall.Signal))
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "natten:", strings.TrimPrefix(err.Error(), "natten: "))
+		fmt.Fprintln(os.Stderr, "natten:", oneLine(err))
 		return 1
 	}
 	return 0
+}
+
+// oneLine is an error's text without line breaks.
+func oneLine(err error) string {
+	var parts []string
+	for line := range strings.Lines(err.Error()) {
+		if line = strings.TrimSpace(line); line != "" {
+			parts = append(parts, line)
+		}
+	}
+	return strings.Join(parts, "; ")
 }
 
 // interruption is why the context of a run ended.

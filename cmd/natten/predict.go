@@ -87,7 +87,7 @@ func (a *app) predict(file string, options train.PredictorOptions, pictures []st
 		}
 		a.bar.Update(int64(len(results)), int64(len(pictures)), "")
 	}
-	err = a.emit(map[string]any{"model": p.Card.Model.Name, "pictures": results}, func(w io.Writer) { printGuesses(w, results) })
+	err = a.emit(map[string]any{"model": p.Card.Config.Name, "pictures": results}, func(w io.Writer) { printGuesses(w, results) })
 	if err == nil && failed > 0 {
 		err = fmt.Errorf("%d of %d pictures could not be read: %s", failed, len(results), firstError(results))
 	}
