@@ -1,6 +1,6 @@
 module github.com/gonatten/gonatten
 
-go 1.26.0
+go 1.25.0
 
 require github.com/sugarme/gotch v0.9.1
 
@@ -27,6 +27,6 @@ require (
 	github.com/spf13/cobra v1.10.2
 	github.com/stretchr/testify v1.12.1
 	go.yaml.in/yaml/v3 v3.0.5
-	golang.org/x/sys v0.49.0
-	golang.org/x/term v0.47.0
+	golang.org/x/sys v0.41.0
+	golang.org/x/term v0.40.0
 )
