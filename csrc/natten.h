@@ -84,6 +84,16 @@ NATTEN_API char* natten_gradients(const natten_tensor* outputs, const natten_ten
 NATTEN_API char* natten_dual_enter(void);
 NATTEN_API char* natten_dual_leave(void);
 
+/* ---- TorchScript ----------------------------------------------------------
+ * What the calling OS thread computes between the two calls, from `input`, is saved as a TorchScript module to the file
+ * `path`. Its parameters are the `count` tensors, under dotted names: `names` has a line for each. `text` goes along as
+ * an extra file `name`. A NULL output discards the export; either way the handle is gone. */
+typedef void* natten_export;
+NATTEN_API char* natten_export_begin(const char* names, const natten_tensor* tensors, int64_t count,
+                                     natten_tensor input, natten_export* handle);
+NATTEN_API char* natten_export_end(natten_export handle, natten_tensor output, const char* path, const char* name,
+                                   const char* text);
+
 /* ---- State of libtorch ---------------------------------------------------
  * Gradient mode and autocast belong to the OS thread; the rest to the process. */
 NATTEN_API int natten_grad_enabled(void);

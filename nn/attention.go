@@ -162,8 +162,10 @@ func (a *attention) Apply(x *ts.Tensor, train bool) (*ts.Tensor, error) {
 	spatial := info.Shape[1 : 1+a.rank]
 	return a.Run(func(s *torch.Scope) *ts.Tensor {
 		h, padded := a.pad(s, x, spatial)
-		heads := append(append([]int64{info.Shape[0]}, padded...), 3, a.heads, a.dim/a.heads)
-		qkv := s.Unbind(s.View(s.Own(a.QKV.Apply(h, train)), heads...), int64(a.rank+1))
+		// Sizes of the input are left out of the operators where they can be, so
+		// that a traced model takes other sizes.
+		heads := s.Unflatten(s.Own(a.QKV.Apply(h, train)), -1, 3, a.heads, a.dim/a.heads)
+		qkv := s.Unbind(heads, int64(a.rank+1))
 		if len(qkv) != 3 {
 			return nil
 		}
@@ -173,7 +175,7 @@ func (a *attention) Apply(x *ts.Tensor, train bool) (*ts.Tensor, error) {
 				h = s.Narrow(h, int64(axis+1), 0, length)
 			}
 		}
-		h = s.Reshape(h, info.Shape...)
+		h = s.Flatten(h, -2, -1)
 		return s.Dropout(s.Own(a.Proj.Apply(h, train)), a.out, train)
 	})
 }

@@ -29,6 +29,7 @@ var (
 	opMovedim      = NewOp("aten::movedim.int")
 	opContiguous   = NewOp("aten::contiguous")
 	opFlatten      = NewOp("aten::flatten.using_ints")
+	opUnflatten    = NewOp("aten::unflatten.int")
 	opUnbind       = NewOp("aten::unbind.int")
 	opSelect       = NewOp("aten::select.int")
 	opSlice        = NewOp("aten::slice.Tensor")
@@ -125,6 +126,11 @@ func (s *Scope) Contiguous(x *ts.Tensor) *ts.Tensor { return s.Op(opContiguous, 
 // Flatten merges dimensions start to end.
 func (s *Scope) Flatten(x *ts.Tensor, start, end int64) *ts.Tensor {
 	return s.Op(opFlatten, x, start, end)
+}
+
+// Unflatten splits dimension dim into several; one of them may be -1.
+func (s *Scope) Unflatten(x *ts.Tensor, dim int64, sizes ...int64) *ts.Tensor {
+	return s.Op(opUnflatten, x, dim, sizes)
 }
 
 // Unbind splits along dim into views without it.

@@ -81,14 +81,13 @@ func (d *PatchMerging) Apply(x *ts.Tensor, train bool) (*ts.Tensor, error) {
 	if len(info.Shape) != 4 {
 		return nil, fmt.Errorf("blocks: PatchMerging: input has shape %v, want [batch, height, width, %d]", info.Shape, d.dim)
 	}
-	batch, height, width := info.Shape[0], info.Shape[1], info.Shape[2]
+	height, width := info.Shape[1], info.Shape[2]
 	return d.Run(func(s *torch.Scope) *ts.Tensor {
 		if height%2+width%2 > 0 {
 			x = s.Pad(x, 0, 0, 0, width%2, 0, height%2)
 		}
-		rows, columns := (height+1)/2, (width+1)/2
-		squares := s.Reshape(x, batch, rows, 2, columns, 2, d.dim)
-		joined := s.Reshape(s.Permute(squares, 0, 1, 3, 4, 2, 5), batch, rows, columns, 4*d.dim)
+		squares := s.Unflatten(s.Unflatten(x, 2, -1, 2), 1, -1, 2) // [B, H/2, 2, W/2, 2, dim]
+		joined := s.Flatten(s.Permute(squares, 0, 1, 3, 4, 2, 5), 3, 5)
 		return s.Own(d.Reduction.Apply(s.Own(d.Norm.Apply(joined, train)), train))
 	})
 }

@@ -1,0 +1,83 @@
+package models_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/sugarme/gotch"
+	gotchnn "github.com/sugarme/gotch/nn"
+	"github.com/sugarme/gotch/ts"
+
+	"github.com/gonatten/gonatten/checkpoint"
+	"github.com/gonatten/gonatten/internal/torch"
+	"github.com/gonatten/gonatten/models"
+)
+
+// A script computes what the model computes, for other batches and sizes too,
+// and holds the model's state dict.
+func TestExportedScripts(t *testing.T) {
+	for name, g := range goldens(t) {
+		t.Run(name, func(t *testing.T) {
+			m := g.load(t, g.weights[0])
+			s := torch.NewScope()
+			defer s.Close()
+			size := max(m.Config.ImageSize, 64)
+			if m.Config.ImageSize == 224 {
+				size = 112
+			}
+			path := filepath.Join(t.TempDir(), name+".pt")
+			require.NoError(t, m.Export(path, models.Info{Classes: nil}, size, size))
+			script, err := ts.ModuleLoad(path)
+			require.NoError(t, err)
+
+			for _, shape := range [][]int64{{1, 3, size, size}, {3, 3, size, size}} {
+				images := s.Randn(shape, gotch.Float, torch.CPU)
+				want := s.Own(m.Apply(images, false))
+				got := s.Own(script.ForwardTs([]*ts.Tensor{images}))
+				require.NoError(t, s.Err())
+				require.Less(t, distance(t, want, got), 1e-5)
+			}
+			c, err := checkpoint.Open(path, nil)
+			require.NoError(t, err)
+			defer c.Close()
+			require.True(t, stateOf(t, m).Equal(c.Tensors), "the script's tensors are the model's")
+		})
+	}
+}
+
+func TestExportedScriptsTakeOtherSizes(t *testing.T) {
+	for name, c := range map[string]models.Config{
+		"conv":  small,
+		"merge": {Family: models.DiNATs, EmbedDim: 16, Depths: []int64{1, 1}, NumHeads: []int64{1, 2}, KernelSize: 3, NumClasses: 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := build(t, c)
+			path := filepath.Join(t.TempDir(), "m.pt")
+			require.NoError(t, m.Export(path, models.Info{}, 96, 96))
+			script, err := ts.ModuleLoad(path)
+			require.NoError(t, err)
+			s := torch.NewScope()
+			defer s.Close()
+			images := s.Randn([]int64{2, 3, 128, 80}, gotch.Float, torch.CPU)
+			want := s.Own(m.Apply(images, false))
+			got := s.Own(script.ForwardTs([]*ts.Tensor{images}))
+			require.NoError(t, s.Err())
+			require.Less(t, distance(t, want, got), 1e-5)
+		})
+	}
+}
+
+func TestFailedExportsLeaveNothing(t *testing.T) {
+	dir := t.TempDir()
+	m, err := models.New("vitrpb_small", gotchnn.NewVarStore(gotch.CPU).Root(), models.With(reduced))
+	require.NoError(t, err)
+	err = m.Export(filepath.Join(dir, "x.pt"), models.Info{}, 32, 32) // not the bias's size
+	require.ErrorContains(t, err, "GlobalAttention layers.0.attn: input has shape")
+	left, err := filepath.Glob(filepath.Join(dir, "*"))
+	require.NoError(t, err)
+	hidden, err := filepath.Glob(filepath.Join(dir, ".*"))
+	require.NoError(t, err)
+	require.Empty(t, append(left, hidden...))
+	require.NoError(t, m.Export(filepath.Join(dir, "x.pt"), models.Info{}, 0, 0), "tracing is off again")
+}
