@@ -180,16 +180,20 @@ func bilinear3(out []uint8, src *raster.Image, u, v, du, dv float64) {
 	for i, k := 0, 0; i+3 <= len(out); i, k = i+3, k+1 {
 		x, fx := split(int64(math.Floor((u + float64(k)*du) * places)))
 		y, fy := split(int64(math.Floor((v + float64(k)*dv) * places)))
-		x0, x1 := min(max(x, 0), w-1), min(max(x+1, 0), w-1)
-		y0, y1 := min(max(y, 0), h-1)*w, min(max(y+1, 0), h-1)*w
-		read := load
-		if (y1+x1)*3 > safe {
-			read = loadEnd
+		x0, x1 := 3*min(max(x, 0), w-1), 3*min(max(x+1, 0), w-1)
+		y0, y1 := 3*w*min(max(y, 0), h-1), 3*w*min(max(y+1, 0), h-1)
+		var a, ag, b, bg, c, cg, d, dg int64
+		if y1+x1 <= safe {
+			a, ag = load(pix, y0+x0)
+			b, bg = load(pix, y0+x1)
+			c, cg = load(pix, y1+x0)
+			d, dg = load(pix, y1+x1)
+		} else {
+			a, ag = loadEnd(pix, y0+x0)
+			b, bg = loadEnd(pix, y0+x1)
+			c, cg = loadEnd(pix, y1+x0)
+			d, dg = loadEnd(pix, y1+x1)
 		}
-		a, ag := read(pix, (y0+x0)*3)
-		b, bg := read(pix, (y0+x1)*3)
-		c, cg := read(pix, (y1+x0)*3)
-		d, dg := read(pix, (y1+x1)*3)
 		wx, wy := int64(fx), int64(fy)
 		top, topg := a*(one-wx)+b*wx, ag*(one-wx)+bg*wx
 		low, lowg := c*(one-wx)+d*wx, cg*(one-wx)+dg*wx

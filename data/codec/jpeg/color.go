@@ -98,19 +98,18 @@ func triangle2(out, in []uint8, from, to int) {
 // than to far.
 func triangle4(out, near, far []uint8, from, to int) {
 	last := len(near) - 1
-	sum := func(i int) int {
-		i = min(max(i, 0), last)
-		return 3*int(near[i]) + int(far[i])
-	}
-	left, middle := sum(from-1), sum(from)
 	for i := from; i < to; i++ {
-		right := middle
-		if i < last {
-			right = 3*int(near[i+1]) + int(far[i+1])
+		if i > 0 {
+			n := triangle4Vector(out[2*(i-from):], near, far, i, to)
+			if i += n; i >= to {
+				break
+			}
 		}
+		left, right := max(i-1, 0), min(i+1, last)
+		sum := 9*int(near[i]) + 3*int(far[i])
 		o := out[2*(i-from) : 2*(i-from)+2 : 2*(i-from)+2]
-		o[0], o[1] = uint8((3*middle+left+8)>>4), uint8((3*middle+right+7)>>4)
-		left, middle = middle, right
+		o[0] = uint8((sum + 3*int(near[left]) + int(far[left]) + 8) >> 4)
+		o[1] = uint8((sum + 3*int(near[right]) + int(far[right]) + 7) >> 4)
 	}
 }
 
@@ -119,7 +118,7 @@ func toRGB(out, y, cb, cr []uint8) {
 	const half = 1 << 15
 	n := len(y)
 	cb, cr, out = cb[:n], cr[:n], out[:3*n]
-	for i := range y {
+	for i := toRGBVector(out, y, cb, cr); i < n; i++ {
 		l, b, r := int32(y[i]), int32(cb[i])-128, int32(cr[i])-128
 		o := out[3*i : 3*i+3 : 3*i+3]
 		o[0] = clip(l + (91881*r+half)>>16)

@@ -41,9 +41,8 @@ func level(v int32) uint8 {
 	return uint8(v)
 }
 
-// idct8 writes the 8x8 pixels of a block to out, rows pitch bytes apart. It uses b
-// as its work space.
-func idct8(b *[64]int32, out []uint8, pitch int) {
+// idct8Go is idct8 without vector instructions.
+func idct8Go(b *[64]int32, out []uint8, pitch int) {
 	for x := range 8 {
 		in0, in1, in2, in3 := b[x], b[8+x], b[16+x], b[24+x]
 		in4, in5, in6, in7 := b[32+x], b[40+x], b[48+x], b[56+x]

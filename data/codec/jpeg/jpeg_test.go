@@ -109,6 +109,56 @@ func TestSize(t *testing.T) {
 	}
 }
 
+// TestVectorKernelsEqualTheOthers decodes with and without vector instructions.
+func TestVectorKernelsEqualTheOthers(t *testing.T) {
+	if !useAVX2 {
+		t.Skip("this processor has no AVX2")
+	}
+	defer func() { useAVX2 = true }()
+	rng := rand.New(rand.NewPCG(5, 6))
+	for range 2000 {
+		var block [64]int32
+		for k := range 1 + rng.IntN(64) {
+			block[k] = int32(rng.NormFloat64() * 300)
+		}
+		var got [2][8 * 11]uint8
+		for i := range got {
+			useAVX2 = i == 1
+			b := block
+			idct8(&b, got[i][:], 11)
+		}
+		require.Equal(t, got[0], got[1])
+	}
+	for range 500 {
+		n := 3 + rng.IntN(80)
+		from := rng.IntN(n)
+		to := from + 1 + rng.IntN(n-from)
+		rows := make([]uint8, 3*n)
+		for i := range rows {
+			rows[i] = uint8(rng.Uint32())
+		}
+		var wide, rgb [2][]uint8
+		for i := range wide {
+			useAVX2 = i == 1
+			wide[i] = make([]uint8, 2*(to-from))
+			triangle4(wide[i], rows[:n], rows[n:2*n], from, to)
+			rgb[i] = make([]uint8, 3*n)
+			toRGB(rgb[i], rows[:n], rows[n:2*n], rows[2*n:])
+		}
+		require.Equal(t, wide[0], wide[1])
+		require.Equal(t, rgb[0], rgb[1])
+	}
+	for _, c := range pillowCases(t) {
+		var got [2]raster.Image
+		for i := range got {
+			useAVX2 = i == 1
+			var d Decoder
+			require.NoError(t, d.DecodeRegion(&got[i], c.file, image.Rectangle{}, c.scale))
+		}
+		require.Equal(t, got[0], got[1], c.name)
+	}
+}
+
 // TestTruncatedFilesAreErrors cuts a file everywhere: no cut may give a picture,
 // whatever the region.
 func TestTruncatedFilesAreErrors(t *testing.T) {

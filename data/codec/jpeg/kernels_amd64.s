@@ -1,0 +1,288 @@
+#include "textflag.h"
+
+// Offsets into the table of constants, 32 bytes each; see idctTable.
+#define K0541 0(R9)
+#define K1847 32(R9)
+#define K0765 64(R9)
+#define K1175 96(R9)
+#define K0899 128(R9)
+#define K2562 160(R9)
+#define K1961 192(R9)
+#define K0390 224(R9)
+#define K0298 256(R9)
+#define K2053 288(R9)
+#define K3072 320(R9)
+#define K1501 352(R9)
+#define ROUND1 384(R9)
+#define ROUND2 416(R9)
+
+// PASS transforms eight vectors, the frequencies 0 to 7 in Y0 to Y7, into the
+// places 0 to 7 in Y8 to Y15. It is one pass of idct8.
+#define PASS(ROUND, SHIFT) \
+	VPADDD Y6, Y2, Y8 \
+	VPMULLD K0541, Y8, Y8 \
+	VPMULLD K1847, Y6, Y9 \
+	VPSUBD Y9, Y8, Y9 \
+	VPMULLD K0765, Y2, Y10 \
+	VPADDD Y8, Y10, Y10 \
+	VPADDD Y4, Y0, Y8 \
+	VPSUBD Y4, Y0, Y11 \
+	VPSLLD $13, Y8, Y8 \
+	VPSLLD $13, Y11, Y11 \
+	VPADDD ROUND, Y8, Y8 \
+	VPADDD ROUND, Y11, Y11 \
+	VPADDD Y10, Y8, Y0 \
+	VPSUBD Y10, Y8, Y6 \
+	VPADDD Y9, Y11, Y2 \
+	VPSUBD Y9, Y11, Y4 \
+	VPADDD Y7, Y1, Y8 \
+	VPADDD Y5, Y3, Y9 \
+	VPADDD Y7, Y3, Y10 \
+	VPADDD Y5, Y1, Y11 \
+	VPADDD Y10, Y11, Y12 \
+	VPMULLD K1175, Y12, Y12 \
+	VPMULLD K0899, Y8, Y8 \
+	VPMULLD K2562, Y9, Y9 \
+	VPMULLD K1961, Y10, Y10 \
+	VPMULLD K0390, Y11, Y11 \
+	VPADDD Y12, Y10, Y10 \
+	VPADDD Y12, Y11, Y11 \
+	VPMULLD K0298, Y7, Y7 \
+	VPMULLD K2053, Y5, Y5 \
+	VPMULLD K3072, Y3, Y3 \
+	VPMULLD K1501, Y1, Y1 \
+	VPADDD Y8, Y7, Y7 \
+	VPADDD Y10, Y7, Y7 \
+	VPADDD Y9, Y5, Y5 \
+	VPADDD Y11, Y5, Y5 \
+	VPADDD Y9, Y3, Y3 \
+	VPADDD Y10, Y3, Y3 \
+	VPADDD Y8, Y1, Y1 \
+	VPADDD Y11, Y1, Y1 \
+	VPADDD Y1, Y0, Y8 \
+	VPSUBD Y1, Y0, Y15 \
+	VPADDD Y3, Y2, Y9 \
+	VPSUBD Y3, Y2, Y14 \
+	VPADDD Y5, Y4, Y10 \
+	VPSUBD Y5, Y4, Y13 \
+	VPADDD Y7, Y6, Y11 \
+	VPSUBD Y7, Y6, Y12 \
+	VPSRAD SHIFT, Y8, Y8 \
+	VPSRAD SHIFT, Y9, Y9 \
+	VPSRAD SHIFT, Y10, Y10 \
+	VPSRAD SHIFT, Y11, Y11 \
+	VPSRAD SHIFT, Y12, Y12 \
+	VPSRAD SHIFT, Y13, Y13 \
+	VPSRAD SHIFT, Y14, Y14 \
+	VPSRAD SHIFT, Y15, Y15
+
+// pairs brings the 16-bit groups 0 1 2 3 4 5 6 7 of each half in the order
+// 0 4 1 5 2 6 3 7.
+DATA pairs<>+0(SB)/8, $0x0b0a030209080100
+DATA pairs<>+8(SB)/8, $0x0f0e07060d0c0504
+DATA pairs<>+16(SB)/8, $0x0b0a030209080100
+DATA pairs<>+24(SB)/8, $0x0f0e07060d0c0504
+GLOBL pairs<>(SB), RODATA|NOPTR, $32
+
+// func idct8AVX2(b *[64]int32, out *uint8, pitch int, table *[14][8]int32)
+TEXT ·idct8AVX2(SB), NOSPLIT, $0-32
+	MOVQ b+0(FP), SI
+	MOVQ out+8(FP), DI
+	MOVQ pitch+16(FP), R8
+	MOVQ table+24(FP), R9
+	VMOVDQU 0(SI), Y0
+	VMOVDQU 32(SI), Y1
+	VMOVDQU 64(SI), Y2
+	VMOVDQU 96(SI), Y3
+	VMOVDQU 128(SI), Y4
+	VMOVDQU 160(SI), Y5
+	VMOVDQU 192(SI), Y6
+	VMOVDQU 224(SI), Y7
+	PASS(ROUND1, $11)
+
+	// Transpose: rows become columns.
+	VPUNPCKLDQ Y9, Y8, Y0
+	VPUNPCKHDQ Y9, Y8, Y1
+	VPUNPCKLDQ Y11, Y10, Y2
+	VPUNPCKHDQ Y11, Y10, Y3
+	VPUNPCKLDQ Y13, Y12, Y4
+	VPUNPCKHDQ Y13, Y12, Y5
+	VPUNPCKLDQ Y15, Y14, Y6
+	VPUNPCKHDQ Y15, Y14, Y7
+	VPUNPCKLQDQ Y2, Y0, Y8
+	VPUNPCKHQDQ Y2, Y0, Y9
+	VPUNPCKLQDQ Y3, Y1, Y10
+	VPUNPCKHQDQ Y3, Y1, Y11
+	VPUNPCKLQDQ Y6, Y4, Y12
+	VPUNPCKHQDQ Y6, Y4, Y13
+	VPUNPCKLQDQ Y7, Y5, Y14
+	VPUNPCKHQDQ Y7, Y5, Y15
+	VPERM2I128 $0x20, Y12, Y8, Y0
+	VPERM2I128 $0x20, Y13, Y9, Y1
+	VPERM2I128 $0x20, Y14, Y10, Y2
+	VPERM2I128 $0x20, Y15, Y11, Y3
+	VPERM2I128 $0x31, Y12, Y8, Y4
+	VPERM2I128 $0x31, Y13, Y9, Y5
+	VPERM2I128 $0x31, Y14, Y10, Y6
+	VPERM2I128 $0x31, Y15, Y11, Y7
+	PASS(ROUND2, $18)
+
+	// Columns of 32-bit values become rows of bytes.
+	VPACKSSDW Y10, Y8, Y0
+	VPACKSSDW Y11, Y9, Y1
+	VPACKSSDW Y14, Y12, Y2
+	VPACKSSDW Y15, Y13, Y3
+	VPACKUSWB Y2, Y0, Y0
+	VPACKUSWB Y3, Y1, Y1
+	VPUNPCKLBW Y1, Y0, Y2
+	VPUNPCKHBW Y1, Y0, Y3
+	VMOVDQU pairs<>(SB), Y4
+	VPSHUFB Y4, Y2, Y2
+	VPSHUFB Y4, Y3, Y3
+	VPUNPCKLDQ Y3, Y2, Y0
+	VPUNPCKHDQ Y3, Y2, Y1
+	VEXTRACTI128 $1, Y0, X2
+	VEXTRACTI128 $1, Y1, X3
+	LEAQ (R8)(R8*2), AX
+	VMOVQ X0, (DI)
+	VPEXTRQ $1, X0, (DI)(R8*1)
+	VMOVQ X1, (DI)(R8*2)
+	VPEXTRQ $1, X1, (DI)(AX*1)
+	LEAQ (DI)(R8*4), DI
+	VMOVQ X2, (DI)
+	VPEXTRQ $1, X2, (DI)(R8*1)
+	VMOVQ X3, (DI)(R8*2)
+	VPEXTRQ $1, X3, (DI)(AX*1)
+	VZEROUPPER
+	RET
+
+// squeeze drops every fourth byte of each half.
+DATA squeeze<>+0(SB)/8, $0x0908060504020100
+DATA squeeze<>+8(SB)/8, $0xffffffff0e0d0c0a
+DATA squeeze<>+16(SB)/8, $0x0908060504020100
+DATA squeeze<>+24(SB)/8, $0xffffffff0e0d0c0a
+GLOBL squeeze<>(SB), RODATA|NOPTR, $32
+
+DATA colour<>+0(SB)/4, $91881   // red of Cr
+DATA colour<>+4(SB)/4, $-22554  // green of Cb
+DATA colour<>+8(SB)/4, $-46802  // green of Cr
+DATA colour<>+12(SB)/4, $116130 // blue of Cb
+DATA colour<>+16(SB)/4, $32768  // rounding
+DATA colour<>+20(SB)/4, $128    // zero of Cb and Cr
+DATA colour<>+24(SB)/4, $255
+GLOBL colour<>(SB), RODATA|NOPTR, $28
+
+// func toRGBAVX2(out, y, cb, cr *uint8, blocks int)
+//
+// Converts 8*blocks pixels; four bytes behind them are written too.
+TEXT ·toRGBAVX2(SB), NOSPLIT, $0-40
+	MOVQ out+0(FP), DI
+	MOVQ y+8(FP), SI
+	MOVQ cb+16(FP), BX
+	MOVQ cr+24(FP), DX
+	MOVQ blocks+32(FP), CX
+	VPBROADCASTD colour<>+0(SB), Y8
+	VPBROADCASTD colour<>+4(SB), Y9
+	VPBROADCASTD colour<>+8(SB), Y10
+	VPBROADCASTD colour<>+12(SB), Y11
+	VPBROADCASTD colour<>+16(SB), Y12
+	VPBROADCASTD colour<>+20(SB), Y13
+	VPBROADCASTD colour<>+24(SB), Y14
+	VMOVDQU squeeze<>(SB), Y15
+	VPXOR Y7, Y7, Y7
+
+pixels:
+	VPMOVZXBD (SI), Y0
+	VPMOVZXBD (BX), Y1
+	VPMOVZXBD (DX), Y2
+	VPSUBD Y13, Y1, Y1
+	VPSUBD Y13, Y2, Y2
+	VPMULLD Y8, Y2, Y3
+	VPMULLD Y9, Y1, Y4
+	VPMULLD Y10, Y2, Y5
+	VPMULLD Y11, Y1, Y6
+	VPADDD Y12, Y3, Y3
+	VPADDD Y5, Y4, Y4
+	VPADDD Y12, Y6, Y6
+	VPADDD Y12, Y4, Y4
+	VPSRAD $16, Y3, Y3
+	VPSRAD $16, Y4, Y4
+	VPSRAD $16, Y6, Y6
+	VPADDD Y0, Y3, Y3
+	VPADDD Y0, Y4, Y4
+	VPADDD Y0, Y6, Y6
+	VPMAXSD Y7, Y3, Y3
+	VPMAXSD Y7, Y4, Y4
+	VPMAXSD Y7, Y6, Y6
+	VPMINSD Y14, Y3, Y3
+	VPMINSD Y14, Y4, Y4
+	VPMINSD Y14, Y6, Y6
+	VPSLLD $8, Y4, Y4
+	VPSLLD $16, Y6, Y6
+	VPOR Y4, Y3, Y3
+	VPOR Y6, Y3, Y3
+	VPSHUFB Y15, Y3, Y3
+	VEXTRACTI128 $1, Y3, X4
+	VMOVDQU X3, (DI)
+	VMOVDQU X4, 12(DI)
+	ADDQ $24, DI
+	ADDQ $8, SI
+	ADDQ $8, BX
+	ADDQ $8, DX
+	DECQ CX
+	JNZ pixels
+	VZEROUPPER
+	RET
+
+DATA seven<>+0(SB)/4, $0x00070007
+DATA seven<>+4(SB)/4, $0x00080008
+GLOBL seven<>(SB), RODATA|NOPTR, $8
+
+// func triangle4AVX2(out, near, far *uint8, blocks int)
+//
+// Doubles 16*blocks pixels; one pixel before and one behind them is read.
+TEXT ·triangle4AVX2(SB), NOSPLIT, $0-32
+	MOVQ out+0(FP), DI
+	MOVQ near+8(FP), SI
+	MOVQ far+16(FP), BX
+	MOVQ blocks+24(FP), CX
+	VPBROADCASTD seven<>+0(SB), Y14
+	VPBROADCASTD seven<>+4(SB), Y15
+
+double:
+	// 3 near + far of the pixels, those before and those behind.
+	VPMOVZXBW (SI), Y0
+	VPMOVZXBW -1(SI), Y1
+	VPMOVZXBW 1(SI), Y2
+	VPMOVZXBW (BX), Y3
+	VPMOVZXBW -1(BX), Y4
+	VPMOVZXBW 1(BX), Y5
+	VPADDW Y0, Y3, Y3
+	VPADDW Y1, Y4, Y4
+	VPADDW Y2, Y5, Y5
+	VPADDW Y0, Y0, Y0
+	VPADDW Y1, Y1, Y1
+	VPADDW Y2, Y2, Y2
+	VPADDW Y0, Y3, Y3
+	VPADDW Y1, Y4, Y4
+	VPADDW Y2, Y5, Y5
+
+	// Three times the middle one and once the other.
+	VPADDW Y3, Y3, Y0
+	VPADDW Y3, Y0, Y0
+	VPADDW Y0, Y4, Y4
+	VPADDW Y0, Y5, Y5
+	VPADDW Y15, Y4, Y4
+	VPADDW Y14, Y5, Y5
+	VPSRLW $4, Y4, Y4
+	VPSRLW $4, Y5, Y5
+	VPSLLW $8, Y5, Y5
+	VPOR Y4, Y5, Y5
+	VMOVDQU Y5, (DI)
+	ADDQ $32, DI
+	ADDQ $16, SI
+	ADDQ $16, BX
+	DECQ CX
+	JNZ double
+	VZEROUPPER
+	RET
