@@ -74,7 +74,7 @@ func (m Mix) Params(rng *rand.Rand, height, width int) MixParams {
 		side := math.Sqrt(1 - p.Lambda)
 		h, w := int(float64(height)*side), int(float64(width)*side)
 		cy, cx := rng.IntN(height), rng.IntN(width)
-		p.Box = image.Rect(cx-w/2, cy-h/2, cx+w/2, cy+h/2).Intersect(image.Rect(0, 0, width, height))
+		p.Box = image.Rect(cx-w/2, cy-h/2, cx+(w+1)/2, cy+(h+1)/2).Intersect(image.Rect(0, 0, width, height))
 		p.Lambda = 1 - float64(p.Box.Dx()*p.Box.Dy())/float64(width*height)
 	}
 	return p

@@ -7,11 +7,13 @@ import (
 	"image/png"
 	"math"
 	"math/rand/v2"
+	"path/filepath"
 	"sync"
 	"testing"
 
 	"github.com/gonatten/gonatten/data"
 	"github.com/gonatten/gonatten/data/imageops"
+	"github.com/gonatten/gonatten/data/internal/golden"
 	"github.com/gonatten/gonatten/data/raster"
 	"github.com/gonatten/gonatten/data/resample"
 	"github.com/stretchr/testify/assert"
@@ -55,6 +57,21 @@ func TestEvalIsResizeCropNormalize(t *testing.T) {
 			want := (float64(cropped.Pix[3*i+c])/255 - float64(p.cfg.Mean[c])) / float64(p.cfg.Std[c])
 			require.InDelta(t, want, got[c*28*28+i], 1e-6)
 		}
+	}
+}
+
+// TestEvalEqualsTimm decodes, resizes and crops files as timm's evaluation
+// transform does, from the bytes of the file to the pixels before normalisation.
+func TestEvalEqualsTimm(t *testing.T) {
+	for _, c := range golden.Cases(t) {
+		p, err := EvalTransform(Config{Width: c.Args.Size[0], Height: c.Args.Size[1], CropPct: c.Args.Factor, EvalInterpolation: c.Args.Filter})
+		require.NoError(t, err)
+		s, err := data.ReadSample(filepath.Join("..", "codec", "testdata", c.Source))
+		require.NoError(t, err)
+		got := &raster.Image{}
+		require.NoError(t, p.Picture(got, &s, nil))
+		largest, share := golden.Difference(t, golden.Read(t, c.Name), got)
+		assert.Zero(t, largest, "%s: %.2f%% of the values differ", c.Name, 100*share)
 	}
 }
 

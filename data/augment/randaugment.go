@@ -42,7 +42,7 @@ var randPart = regexp.MustCompile(`^([a-z]+)(\d+(?:\.\d+)?)$`)
 //	m     magnitude (10)              mstd  noise of the magnitude (0); above 100: uniform
 //	n     operations per image (2)    mmax  largest magnitude (10)
 //	p     probability of each (0.5)   inc   1 takes the increasing operations (0)
-//	w     0 chooses by weights
+//	tweights                          increasing operations, chosen by weights
 //
 // The recipe's "rand-m9-mstd0.5-inc1" is magnitude 9, noise 0.5, increasing.
 func ParseRandAugment(config string) (*RandAugment, error) {
@@ -52,6 +52,10 @@ func ParseRandAugment(config string) (*RandAugment, error) {
 	}
 	r := &RandAugment{Magnitude: fullLevel, Max: fullLevel, Layers: 2, Prob: 0.5, TranslatePc: 0.45, RandomFilt: true}
 	for _, part := range parts[1:] {
+		if part == "tweights" {
+			r.Weighted, r.Increasing = true, true
+			continue
+		}
 		match := randPart.FindStringSubmatch(part)
 		if match == nil {
 			return nil, fmt.Errorf("augment: auto_augment %q: %q is not a key and a number", config, part)
@@ -75,20 +79,15 @@ func ParseRandAugment(config string) (*RandAugment, error) {
 			r.Prob = v
 		case "inc":
 			r.Increasing = v != 0
-		case "w":
-			if v != 0 {
-				return nil, fmt.Errorf("augment: auto_augment %q: only the weights w0 are known", config)
-			}
-			r.Weighted = true
 		default:
-			return nil, fmt.Errorf("augment: auto_augment %q: unknown key %q, want m, mstd, mmax, n, p, inc or w", config, match[1])
+			return nil, fmt.Errorf("augment: auto_augment %q: unknown key %q, want m, mstd, mmax, n, p, inc or tweights", config, match[1])
 		}
 	}
 	if r.Prob > 1 {
 		return nil, fmt.Errorf("augment: auto_augment %q: probability %v", config, r.Prob)
 	}
-	if r.Weighted && r.Layers > 13 {
-		return nil, fmt.Errorf("augment: auto_augment %q: %d layers, the weights allow 13 different operations", config, r.Layers)
+	if r.Weighted && r.Layers > len(repertoire) {
+		return nil, fmt.Errorf("augment: auto_augment %q: %d layers of %d different operations", config, r.Layers, len(repertoire))
 	}
 	return r, nil
 }
@@ -149,52 +148,52 @@ func (r *RandAugment) enhanceFactor(level float64, rng *rand.Rand) float64 {
 
 // repertoire are timm's fifteen operations, in its order.
 var repertoire = []randOp{
-	{"AutoContrast", 0.025, inPlace(func(_ *RandAugment, m *raster.Image, _ float64, _ *rand.Rand) { imageops.AutoContrast(m) })},
-	{"Equalize", 0.005, inPlace(func(_ *RandAugment, m *raster.Image, _ float64, _ *rand.Rand) { imageops.Equalize(m) })},
-	{"Invert", 0, inPlace(func(_ *RandAugment, m *raster.Image, _ float64, _ *rand.Rand) { imageops.Invert(m) })},
-	{"Rotate", 0.3, moving(func(_ *RandAugment, m *raster.Image, level float64) imageops.Matrix {
+	{"AutoContrast", 0.25, inPlace(func(_ *RandAugment, m *raster.Image, _ float64, _ *rand.Rand) { imageops.AutoContrast(m) })},
+	{"Equalize", 0.05, inPlace(func(_ *RandAugment, m *raster.Image, _ float64, _ *rand.Rand) { imageops.Equalize(m) })},
+	{"Invert", 0.05, inPlace(func(_ *RandAugment, m *raster.Image, _ float64, _ *rand.Rand) { imageops.Invert(m) })},
+	{"Rotate", 3, moving(func(_ *RandAugment, m *raster.Image, level float64) imageops.Matrix {
 		return imageops.Rotate(level/fullLevel*30, m.Width, m.Height)
 	})},
-	{"Posterize", 0, inPlace(func(r *RandAugment, m *raster.Image, level float64, _ *rand.Rand) {
+	{"Posterize", 0.05, inPlace(func(r *RandAugment, m *raster.Image, level float64, _ *rand.Rand) {
 		bits := int(level / fullLevel * 4)
 		if r.Increasing {
 			bits = 4 - bits
 		}
 		imageops.Posterize(m, bits)
 	})},
-	{"Solarize", 0.005, inPlace(func(r *RandAugment, m *raster.Image, level float64, _ *rand.Rand) {
+	{"Solarize", 0.05, inPlace(func(r *RandAugment, m *raster.Image, level float64, _ *rand.Rand) {
 		threshold := min(256, int(level/fullLevel*256))
 		if r.Increasing {
 			threshold = 256 - threshold
 		}
 		imageops.Solarize(m, threshold)
 	})},
-	{"SolarizeAdd", 0.005, inPlace(func(_ *RandAugment, m *raster.Image, level float64, _ *rand.Rand) {
+	{"SolarizeAdd", 0.05, inPlace(func(_ *RandAugment, m *raster.Image, level float64, _ *rand.Rand) {
 		imageops.SolarizeAdd(m, min(128, int(level/fullLevel*110)), 128)
 	})},
-	{"Color", 0.025, inPlace(func(r *RandAugment, m *raster.Image, level float64, rng *rand.Rand) {
+	{"Color", 0.25, inPlace(func(r *RandAugment, m *raster.Image, level float64, rng *rand.Rand) {
 		imageops.Color(m, r.enhanceFactor(level, rng))
 	})},
-	{"Contrast", 0.005, inPlace(func(r *RandAugment, m *raster.Image, level float64, rng *rand.Rand) {
+	{"Contrast", 0.05, inPlace(func(r *RandAugment, m *raster.Image, level float64, rng *rand.Rand) {
 		imageops.Contrast(m, r.enhanceFactor(level, rng))
 	})},
-	{"Brightness", 0.005, inPlace(func(r *RandAugment, m *raster.Image, level float64, rng *rand.Rand) {
+	{"Brightness", 0.05, inPlace(func(r *RandAugment, m *raster.Image, level float64, rng *rand.Rand) {
 		imageops.Brightness(m, r.enhanceFactor(level, rng))
 	})},
-	{"Sharpness", 0.025, func(r *RandAugment, m, tmp *raster.Image, level float64, rng *rand.Rand) *raster.Image {
+	{"Sharpness", 0.25, func(r *RandAugment, m, tmp *raster.Image, level float64, rng *rand.Rand) *raster.Image {
 		imageops.Sharpness(tmp, m, r.enhanceFactor(level, rng))
 		return tmp
 	}},
-	{"ShearX", 0.2, moving(func(_ *RandAugment, _ *raster.Image, level float64) imageops.Matrix {
+	{"ShearX", 2, moving(func(_ *RandAugment, _ *raster.Image, level float64) imageops.Matrix {
 		return imageops.ShearX(level / fullLevel * 0.3)
 	})},
-	{"ShearY", 0.2, moving(func(_ *RandAugment, _ *raster.Image, level float64) imageops.Matrix {
+	{"ShearY", 2, moving(func(_ *RandAugment, _ *raster.Image, level float64) imageops.Matrix {
 		return imageops.ShearY(level / fullLevel * 0.3)
 	})},
-	{"TranslateXRel", 0.1, moving(func(r *RandAugment, m *raster.Image, level float64) imageops.Matrix {
+	{"TranslateXRel", 1, moving(func(r *RandAugment, m *raster.Image, level float64) imageops.Matrix {
 		return imageops.Translate(level/fullLevel*r.TranslatePc*float64(m.Width), 0)
 	})},
-	{"TranslateYRel", 0.1, moving(func(r *RandAugment, m *raster.Image, level float64) imageops.Matrix {
+	{"TranslateYRel", 1, moving(func(r *RandAugment, m *raster.Image, level float64) imageops.Matrix {
 		return imageops.Translate(0, level/fullLevel*r.TranslatePc*float64(m.Height))
 	})},
 }
@@ -236,7 +235,7 @@ func weighted(rng *rand.Rand, used uint32) int {
 	}
 	at, last := rng.Float64()*total, 0
 	for i, op := range repertoire {
-		if used>>i&1 == 1 || op.weight == 0 {
+		if used>>i&1 == 1 {
 			continue
 		}
 		if last = i; at < op.weight {
