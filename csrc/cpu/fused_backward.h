@@ -101,7 +101,8 @@ void scatter_tile(const SumStep<E>* steps, int64_t step_count, const int64_t* st
   }
 }
 
-template <class S, class T>
+// O: how scores are formed; the sums are single.
+template <class S, class O, class T>
 class BackwardWorker {
   using E = acc_t<T>;
   using V = typename S::Vector;
@@ -119,13 +120,15 @@ class BackwardWorker {
         value_channels_(round_up(call.p.value_dim, W)),
         stride_(odd_lines<E>(round_up(length_, W))),
         // One row of the ring: k and v transposed, k, and the gradients of k and v.
-        v_at_(call.p.dim * stride_),
-        natural_at_(v_at_ + call.p.value_dim * stride_),
+        dims_((call.p.dim + O::kWidth - 1) / O::kWidth),
+        value_dims_((call.p.value_dim + O::kWidth - 1) / O::kWidth),
+        v_at_(dims_ * stride_),
+        natural_at_(v_at_ + value_dims_ * stride_),
         dk_at_(natural_at_ + (length_ + call.p.axis[2].kernel) * channels_),
         dv_at_(dk_at_ + (length_ + call.p.axis[2].kernel) * channels_),
         row_size_(odd_lines<E>(dv_at_ + (length_ + call.p.axis[2].kernel) * value_channels_)),
-        q_tile_(call.p.dim * kRows * W),
-        dout_tile_(call.p.value_dim * kRows * W),
+        q_tile_(dims_ * kRows * W),
+        dout_tile_(value_dims_ * kRows * W),
         q_natural_(kRows * W * channels_),
         dout_natural_(kRows * W * value_channels_),
         weights_(kRows * kRowStride + W),
@@ -208,8 +211,8 @@ class BackwardWorker {
         const T* const v_row = row_of<const T>(p_, stop.group, call_.v, step.z, step.y);
         for (int64_t i = 0; i < length_; i += W) {
           const int n = static_cast<int>(std::min<int64_t>(W, length_ - i));
-          pack_transposed<S>(k_row, places.k.at.data() + i, n, p_.dim, E(1), row + i, stride_);
-          pack_transposed<S>(v_row, places.v.at.data() + i, n, p_.value_dim, E(1), row + v_at_ + i, stride_);
+          transpose(k_row, places.k.at.data() + i, n, p_.dim, E(1), row + i, stride_);
+          transpose(v_row, places.v.at.data() + i, n, p_.value_dim, E(1), row + v_at_ + i, stride_);
         }
         pack_natural<S>(k_row, places.k.at.data(), length_, p_.dim, row + natural_at_, channels_);
         std::fill(row + dk_at_, row + row_size_, E(0));
@@ -219,6 +222,15 @@ class BackwardWorker {
       k_sums_.push_back({row + natural_at_ + first * channels_, slot, step.count, step.low, step.high});
       dk_sums_.push_back({row + dk_at_ + first * channels_, slot, step.count, step.low, step.high});
       dv_sums_.push_back({row + dv_at_ + first * value_channels_, slot, step.count, step.low, step.high});
+    }
+  }
+
+  // Pairs are left as they are: their products are scaled.
+  static void transpose(const T* row, const int64_t* offset, int n, int64_t dim, E factor, E* dst, int64_t stride) {
+    if constexpr (O::kWidth == 1) {
+      pack_transposed<S>(row, offset, n, dim, factor, dst, stride);
+    } else {
+      pack_transposed_pairs<O>(row, offset, n, dim, dst, stride);
     }
   }
 
@@ -263,8 +275,8 @@ class BackwardWorker {
       const T* const q_row = query_row<const T>(stop, call_.q, i, member);
       const T* const dout_row = query_row<const T>(stop, call_.dout, i, member);
       const E scale = static_cast<E>(p_.scale), log2e = static_cast<E>(1.4426950408889634);
-      pack_transposed<S>(q_row, q_at, tile.lanes, p_.dim, scale * log2e, q_tile_.data() + i * W, kRows * W);
-      pack_transposed<S>(dout_row, dout_at, tile.lanes, p_.value_dim, E(1), dout_tile_.data() + i * W, kRows * W);
+      transpose(q_row, q_at, tile.lanes, p_.dim, scale * log2e, q_tile_.data() + i * W, kRows * W);
+      transpose(dout_row, dout_at, tile.lanes, p_.value_dim, E(1), dout_tile_.data() + i * W, kRows * W);
       pack_natural<S>(q_row, q_at, tile.lanes, p_.dim, q_natural_.data() + i * W * channels_, channels_, scale);
       pack_natural<S>(dout_row, dout_at, tile.lanes, p_.value_dim, dout_natural_.data() + i * W * value_channels_,
                       value_channels_);
@@ -295,9 +307,9 @@ class BackwardWorker {
       output.last = c + 1 == block.chunks.size();
       const SumJob<E> job{k_sums_.data() + first, count, channels_, start, slopes_.data(), kRowStride};
       if (block.rows == 1) {
-        sum_tile<S, E, T, 1>(job, output, tile.lanes, channels_);
+        sum_tile<S, Single<S>, E, T, 1>(job, output, tile.lanes, channels_);
       } else {
-        sum_tile<S, E, T, kRows>(job, output, tile.lanes, channels_);
+        sum_tile<S, Single<S>, E, T, kRows>(job, output, tile.lanes, channels_);
       }
       scatter_tile<S>(dk_sums_.data() + first, count, start, channels_, slopes_.data(), kRowStride, q_natural_.data(),
                       tile.lanes);
@@ -345,19 +357,21 @@ class BackwardWorker {
     for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
       const Step& step = stop.block.steps[s];
       const int64_t to = step.low * kRowStride + step.slot * W;
-      job.dim = p_.dim;
+      job.dim = dims_;
+      job.factor = static_cast<E>(p_.scale * 1.4426950408889634);
       job.q = q_tile_.data() + step.low * W;
       job.k = key_rows_[s] + tile.base + step.first;
       job.bias = bias_base == nullptr ? nullptr
                                       : bias_base + step.bias_row * job.bias_row + step.first * job.bias_step;
       job.scores = weights_.data() + to;
-      score<S>(job, step.high - step.low, step.count);
-      job.dim = p_.value_dim;
+      score<S, O>(job, step.high - step.low, step.count);
+      job.dim = value_dims_;
+      job.factor = E(1);
       job.q = dout_tile_.data() + step.low * W;
       job.k = key_rows_[s] + v_at_ + tile.base + step.first;
       job.bias = nullptr;
       job.scores = slopes_.data() + to;
-      score<S>(job, step.high - step.low, step.count);
+      score<S, O>(job, step.high - step.low, step.count);
       prefetch_.some(prefetches);
     }
   }
@@ -432,7 +446,7 @@ class BackwardWorker {
   const BackwardCall<T>& call_;
   const Problem& p_;
   std::vector<std::vector<E>>& partials_;
-  const int64_t length_, channels_, value_channels_, stride_, v_at_, natural_at_, dk_at_, dv_at_, row_size_;
+  const int64_t length_, channels_, value_channels_, stride_, dims_, value_dims_, v_at_, natural_at_, dk_at_, dv_at_, row_size_;
   int64_t member_size_ = 0;
   Ring<E> ring_;
   Prefetch prefetch_;
@@ -451,7 +465,12 @@ void tiled_backward(const BackwardCall<T>& call, void* drpb_) {
   units.slabs = 1;  // slabs would share key rows at their seams
   std::vector<std::vector<E>> partials(units.count());
   at::parallel_for(0, units.count(), 1, [&](int64_t begin, int64_t end) {
-    BackwardWorker<S, T>(call, partials).run(units, begin, end);
+#ifdef NATTEN_HAS_PAIRS
+    if constexpr (std::is_same_v<T, c10::BFloat16>) {
+      return BackwardWorker<S, Pairs, T>(call, partials).run(units, begin, end);
+    }
+#endif
+    BackwardWorker<S, Single<S>, T>(call, partials).run(units, begin, end);
   });
   if (!call.bias_gradient) return;
   E* const drpb = static_cast<E*>(drpb_);

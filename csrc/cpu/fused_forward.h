@@ -64,7 +64,7 @@ struct Output {
   int64_t channels;
 };
 
-template <class S, class E, class T, int C, int R, int N>
+template <class S, class O, class E, class T, int C, int R, int N>
 void sum_block(const SumJob<E>& job, const Output<E, T>& out, int64_t channel) {
   using V = typename S::Vector;
   constexpr int W = S::kLanes;
@@ -81,7 +81,7 @@ void sum_block(const SumJob<E>& job, const Output<E, T>& out, int64_t channel) {
       }
     }
   }
-  sum_steps<S, E, C, R, N>(sum, job, channel);
+  sum_steps<S, O, E, C, R, N>(sum, job, channel);
   NATTEN_UNROLL
   for (int c = 0; c < C; ++c) {
     NATTEN_UNROLL
@@ -104,7 +104,7 @@ void sum_block(const SumJob<E>& job, const Output<E, T>& out, int64_t channel) {
 }
 
 // All query columns and channels of a tile.
-template <class S, class E, class T, int R, int N, int C>
+template <class S, class O, class E, class T, int R, int N, int C>
 void sum_columns(SumJob<E> job, Output<E, T> out, int lanes, int64_t channel) {
   const Output<E, T> whole = out;
   const SumJob<E> all = job;
@@ -116,11 +116,11 @@ void sum_columns(SumJob<E> job, Output<E, T> out, int lanes, int64_t channel) {
     out.partial = whole.partial + c * whole.partial_stride;
     out.offset = whole.offset + c;
     out.columns = lanes - c;
-    sum_block<S, E, T, C, R, N>(job, out, channel);
+    sum_block<S, O, E, T, C, R, N>(job, out, channel);
   }
 }
 
-template <class S, class E, class T, int R>
+template <class S, class O, class E, class T, int R>
 void sum_tile(const SumJob<E>& job, const Output<E, T>& out, int lanes, int64_t padded_channels) {
   constexpr int W = S::kLanes, N = S::kSumVectors, A = S::kAccumulators;
   int64_t channel = 0;
@@ -128,11 +128,11 @@ void sum_tile(const SumJob<E>& job, const Output<E, T>& out, int lanes, int64_t 
   for (int64_t piece = 0; piece < pieces; ++piece) {
     const int64_t n = vectors * (piece + 1) / pieces - channel / W;
     if constexpr (N >= 4) {
-      if (n == 4) sum_columns<S, E, T, R, 4, A / R / 4 < 1 ? 1 : A / R / 4>(job, out, lanes, channel);
-      if (n == 3) sum_columns<S, E, T, R, 3, A / R / 4 < 1 ? 1 : A / R / 4>(job, out, lanes, channel);
+      if (n == 4) sum_columns<S, O, E, T, R, 4, A / R / 4 < 1 ? 1 : A / R / 4>(job, out, lanes, channel);
+      if (n == 3) sum_columns<S, O, E, T, R, 3, A / R / 4 < 1 ? 1 : A / R / 4>(job, out, lanes, channel);
     }
-    if (n == 2) sum_columns<S, E, T, R, 2, A / R / 2 < 4 ? A / R / 2 : 4>(job, out, lanes, channel);
-    if (n == 1) sum_columns<S, E, T, R, 1, A / R < 4 ? A / R : 4>(job, out, lanes, channel);
+    if (n == 2) sum_columns<S, O, E, T, R, 2, A / R / 2 < 4 ? A / R / 2 : 4>(job, out, lanes, channel);
+    if (n == 1) sum_columns<S, O, E, T, R, 1, A / R < 4 ? A / R : 4>(job, out, lanes, channel);
     channel += n * W;
   }
 }
@@ -147,7 +147,8 @@ struct ForwardCall {
 };
 
 // One thread's share of a call.
-template <class S, class T>
+// O: how products are formed.
+template <class S, class O, class T>
 class ForwardWorker {
   using E = acc_t<T>;
   using V = typename S::Vector;
@@ -161,11 +162,12 @@ class ForwardWorker {
         length_(call.plan.length()),
         channels_(round_up(call.p.value_dim, W)),
         k_stride_(odd_lines<E>(round_up(length_, W))),
-        k_size_(call.p.dim * k_stride_),
+        dims_((call.p.dim + O::kWidth - 1) / O::kWidth),
+        k_size_(dims_ * k_stride_),
         // Picks and shifted loads reach past a row's end; what they find there is not used.
         row_size_(k_size_ + odd_lines<E>((length_ + call.p.axis[2].kernel) * channels_)),
         factor_(static_cast<E>(call.p.scale * 1.4426950408889634)),
-        q_tile_(call.p.dim * kRows * W),
+        q_tile_(dims_ * kRows * W),
         scores_(kRows * kRowStride + W),
         partial_(kRows * W * channels_) {}
 
@@ -223,12 +225,21 @@ class ForwardWorker {
         const T* const v_row = row_of<const T>(p_, stop.group, call_.v, step.z, step.y);
         for (int64_t i = 0; i < length_; i += W) {
           const int n = static_cast<int>(std::min<int64_t>(W, length_ - i));
-          pack_transposed<S>(k_row, places.k.at.data() + i, n, p_.dim, E(1), row + i, k_stride_);
+          if constexpr (O::kWidth == 1) {
+            pack_transposed<S>(k_row, places.k.at.data() + i, n, p_.dim, E(1), row + i, k_stride_);
+          } else {
+            pack_transposed_pairs<O>(k_row, places.k.at.data() + i, n, p_.dim, row + i, k_stride_);
+          }
         }
-        pack_natural<S>(v_row, places.v.at.data(), length_, p_.value_dim, row + k_size_, channels_);
+        if constexpr (O::kWidth == 1) {
+          pack_natural<S>(v_row, places.v.at.data(), length_, p_.value_dim, row + k_size_, channels_);
+        } else {
+          pack_natural_pairs<O>(v_row, places.v.at.data(), length_, p_.value_dim, row + k_size_, channels_);
+        }
       }
       key_rows_.push_back(row);
-      sums_.push_back({row + k_size_ + step.first * channels_, step.slot * W, step.count, step.low, step.high});
+      sums_.push_back({row + k_size_ + step.first * channels_, step.slot * W,
+                       (step.count + O::kWidth - 1) / O::kWidth, step.low, step.high});
     }
   }
 
@@ -250,9 +261,13 @@ class ForwardWorker {
     const Block& block = stop.block;
     Output<E, T> output{};
     for (int i = 0; i < block.rows; ++i) {
-      pack_transposed<S>(row_of<const T>(p_, stop.group, call_.q, block.z, block.y + i) + member * call_.q.head,
-                         places.q.at.data() + tile.first, tile.lanes, p_.dim, factor_, q_tile_.data() + i * W,
-                         kRows * W);
+      const T* const q_row = row_of<const T>(p_, stop.group, call_.q, block.z, block.y + i) + member * call_.q.head;
+      const int64_t* const q_at = places.q.at.data() + tile.first;
+      if constexpr (O::kWidth == 1) {
+        pack_transposed<S>(q_row, q_at, tile.lanes, p_.dim, factor_, q_tile_.data() + i * W, kRows * W);
+      } else {
+        pack_transposed_pairs<O>(q_row, q_at, tile.lanes, p_.dim, q_tile_.data() + i * W, kRows * W);
+      }
       output.rows[i] = row_of<T>(p_, stop.group, call_.out, block.z, block.y + i) + member * call_.out.head;
       for (int l = 0; l < tile.lanes; ++l) {
         const char* const to = reinterpret_cast<const char*>(output.rows[i] + places.out.at[tile.first + l]);
@@ -282,12 +297,13 @@ class ForwardWorker {
                          output.first);
         if (output.last) S::store(inverse_[i], S::div(S::set(E(1)), S::load(total_[i])));
       }
+      if constexpr (O::kWidth > 1) pair_up(block, chunk);
       const SumJob<E> job{sums_.data() + chunk.first_step, chunk.step_count, channels_, start, scores_.data(),
                           kRowStride};
       if (block.rows == 1) {
-        sum_tile<S, E, T, 1>(job, output, tile.lanes, channels_);
+        sum_tile<S, O, E, T, 1>(job, output, tile.lanes, channels_);
       } else {
-        sum_tile<S, E, T, kRows>(job, output, tile.lanes, channels_);
+        sum_tile<S, O, E, T, kRows>(job, output, tile.lanes, channels_);
       }
     }
     if (call_.lse.data != nullptr) store_lse(stop, tile, member, places);
@@ -297,7 +313,8 @@ class ForwardWorker {
     const E* const bias_base = call_.bias.of(call_.plan, tile, call_.bias.heads.group(stop.row_group, member));
     ScoreJob<E> job;
     job.k_stride = k_stride_;
-    job.dim = p_.dim;
+    job.dim = dims_;
+    job.factor = factor_;
     job.index = tile.shifted ? nullptr : tile.index.data();
     job.bias_step = tile.uniform ? 1 : W;
     job.bias_row = call_.bias.row_stride(tile);
@@ -309,8 +326,22 @@ class ForwardWorker {
       job.bias = bias_base == nullptr ? nullptr
                                       : bias_base + step.bias_row * job.bias_row + step.first * job.bias_step;
       job.scores = scores_.data() + step.low * kRowStride + step.slot * W;
-      score<S>(job, step.high - step.low, step.count);
+      score<S, O>(job, step.high - step.low, step.count);
       prefetch_.some(prefetches);
+    }
+  }
+
+  // Weights of neighbouring window offsets become pairs, in place; an odd one is paired with zero.
+  void pair_up(const Block& block, const Chunk& chunk) {
+    for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
+      const Step& step = block.steps[s];
+      for (int i = step.low; i < step.high; ++i) {
+        E* const at = scores_.data() + i * kRowStride + step.slot * W;
+        for (int64_t t = 0; t < step.count; t += 2) {
+          const V high = t + 1 < step.count ? S::load(at + (t + 1) * W) : S::zero();
+          S::store(at + t / 2 * W, O::round(S::load(at + t * W), high));
+        }
+      }
     }
   }
 
@@ -326,7 +357,7 @@ class ForwardWorker {
 
   const ForwardCall<T>& call_;
   const Problem& p_;
-  const int64_t length_, channels_, k_stride_, k_size_, row_size_;
+  const int64_t length_, channels_, k_stride_, dims_, k_size_, row_size_;
   const E factor_;
   Ring<E> ring_;
   Prefetch prefetch_;
@@ -343,7 +374,10 @@ void tiled_forward(const Problem& p, const RowPlan& plan, const BiasTable<acc_t<
   const ForwardCall<T> call{p, plan, bias, q, k, v, out, lse};
   const Units units = units_of(p, plan, at::get_num_threads());
   at::parallel_for(0, units.count(), 1, [&](int64_t begin, int64_t end) {
-    ForwardWorker<S, T>(call).run(units, begin, end);
+#ifdef NATTEN_HAS_PAIRS
+    if constexpr (std::is_same_v<T, c10::BFloat16>) return ForwardWorker<S, Pairs, T>(call).run(units, begin, end);
+#endif
+    ForwardWorker<S, Single<S>, T>(call).run(units, begin, end);
   });
 }
 

@@ -1,5 +1,6 @@
 // One instruction set's entry points: picks the driver for each type. Included
-// once by each isa_*.cpp, which defines NATTEN_ISA, the set's namespace.
+// once by each isa_*.cpp, which defines NATTEN_ISA, the set's
+// namespace, and NATTEN_ISA_NAME, what users call it.
 //
 // Everything here lives in that namespace. Inline functions from shared headers
 // that several sets compile are merged by the linker, which keeps the first
@@ -12,9 +13,6 @@
 #include "fused_backward.h"
 #endif
 #include "table.h"
-
-#define NATTEN_STRING_OF(name) #name
-#define NATTEN_STRING(name) NATTEN_STRING_OF(name)
 
 namespace natten::cpu {
 namespace NATTEN_ISA {
@@ -106,7 +104,7 @@ void av_gradient(const Problem& p, c10::ScalarType type, const View& attention, 
   with_type(type, [&](auto zero) { general_av_gradient<decltype(zero)>(p, attention, v, dout, dattention, dv); });
 }
 
-const Table kTable = {NATTEN_STRING(NATTEN_ISA), &forward, &backward, &qk, &qk_gradient, &av, &av_gradient};
+const Table kTable = {NATTEN_ISA_NAME, &forward, &backward, &qk, &qk_gradient, &av, &av_gradient};
 
 }  // namespace NATTEN_ISA
 }  // namespace natten::cpu

@@ -1,5 +1,6 @@
 // AVX2 with FMA and F16C.
 #define NATTEN_ISA avx2
+#define NATTEN_ISA_NAME "avx2"
 #include "simd_avx2.h"
 #define NATTEN_TILED
 #include "isa.h"

@@ -1,5 +1,6 @@
-// AVX-512 (F, BW, VL, DQ) with BF16 dot products.
+// AVX-512 (F, BW, VL, DQ).
 #define NATTEN_ISA avx512
+#define NATTEN_ISA_NAME "avx512"
 #include "simd_avx512.h"
 #define NATTEN_TILED
 #include "isa.h"

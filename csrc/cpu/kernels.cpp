@@ -11,22 +11,28 @@ namespace natten::cpu {
 namespace {
 
 struct Candidate {
+  const char* name;
   const Table* table;
   bool runs_here;
 };
 
 const Table* find(const char* name) {
+#if defined(__x86_64__)
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+#endif
   const Candidate candidates[] = {
 #if defined(__x86_64__)
-      {kAvx512Table, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")},
-      {kAvx2Table, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")},
+      {"avx512", kAvx512Bf16Table, avx512 && __builtin_cpu_supports("avx512bf16")},
+      {"avx512", kAvx512Table, avx512},
+      {"avx512_fma", kAvx512Table, avx512},
+      {"avx2", kAvx2Table, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")},
 #endif
-      {kScalarTable, true},
+      {"scalar", kScalarTable, true},
   };  // best first
   for (const Candidate& candidate : candidates) {
     if (candidate.table == nullptr || !candidate.runs_here) continue;
-    if (name == nullptr || std::strcmp(name, candidate.table->name) == 0) return candidate.table;
+    if (name == nullptr || std::strcmp(name, candidate.name) == 0) return candidate.table;
   }
   return nullptr;
 }

@@ -82,5 +82,41 @@ __attribute__((noinline)) void pack_natural(const T* row, const int64_t* offset,
   }
 }
 
+// How inner products are formed: element by element, or (see Pairs) two at a time.
+template <class S>
+struct Single {
+  using Vector = typename S::Vector;
+  static constexpr int kWidth = 1;
+  static Vector fma(Vector a, Vector b, Vector sum) { return S::fma(a, b, sum); }
+};
+
+// pack_transposed of pairs of channels: dst[d / 2 * stride + i].
+template <class O, class T, class E>
+inline void pack_transposed_pairs(const T* row, const int64_t* offset, int n, int64_t dim, E* dst, int64_t stride) {
+  using S = typename O::S;
+  constexpr int W = S::kLanes;
+  for (int64_t d = 0; d < dim; d += 2 * W) {
+    const int64_t width = std::min<int64_t>(2 * W, dim - d);
+    typename S::Vector tile[W];
+    for (int i = 0; i < W; ++i) tile[i] = i < n ? O::load(row + offset[i] + d, width) : S::zero();
+    S::transpose(tile);
+    for (int j = 0; j < (width + 1) / 2; ++j) S::store(dst + (d / 2 + j) * stride, tile[j]);
+  }
+}
+
+// pack_natural of pairs of positions: dst[i * stride + d] holds channel d of positions i and i + 1.
+template <class O, class T, class E>
+inline void pack_natural_pairs(const T* row, const int64_t* offset, int64_t n, int64_t dim, E* dst, int64_t stride) {
+  using S = typename O::S;
+  constexpr int W = S::kLanes;
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t d = 0; d < dim; d += W) {
+      const int width = static_cast<int>(std::min<int64_t>(W, dim - d));
+      const T* const next = i + 1 < n ? row + offset[i + 1] + d : nullptr;
+      S::store(dst + i * stride + d, O::load(row + offset[i] + d, next, width));
+    }
+  }
+}
+
 }  // namespace NATTEN_ISA
 }  // namespace natten::cpu

@@ -27,13 +27,13 @@ struct ScoreJob {
   int64_t bias_row;
   E* scores;           // [rows][row_stride] of [offset][lanes]
   int64_t row_stride;
+  E factor;  // of pairs' products; single ones bring it along in q
 };
 
-template <class S, class E, int R, int T, bool kShifted>
-void score_block(const ScoreJob<E>& job, int64_t t0) {
-  using V = typename S::Vector;
+template <class S, class E, int R, int T>
+inline __attribute__((always_inline)) void start_scores(const ScoreJob<E>& job, int64_t t0,
+                                                        typename S::Vector (&sum)[R][T]) {
   constexpr int W = S::kLanes;
-  V sum[R][T];
   if (job.bias == nullptr) {
     NATTEN_UNROLL
     for (int i = 0; i < R; ++i) {
@@ -51,6 +51,22 @@ void score_block(const ScoreJob<E>& job, int64_t t0) {
     for (int i = 0; i < R; ++i) {
       NATTEN_UNROLL
       for (int t = 0; t < T; ++t) sum[i][t] = S::load(job.bias + (t0 + t) * W - i * job.bias_row);
+    }
+  }
+}
+
+template <class S, class O, class E, int R, int T, bool kShifted>
+void score_block(const ScoreJob<E>& job, int64_t t0) {
+  using V = typename S::Vector;
+  constexpr int W = S::kLanes;
+  V sum[R][T];
+  if constexpr (O::kWidth == 1) {
+    start_scores<S>(job, t0, sum);
+  } else {
+    NATTEN_UNROLL
+    for (int i = 0; i < R; ++i) {
+      NATTEN_UNROLL
+      for (int t = 0; t < T; ++t) sum[i][t] = S::zero();
     }
   }
   const E* q = job.q;
@@ -76,7 +92,17 @@ void score_block(const ScoreJob<E>& job, int64_t t0) {
         key = S::pick(low, index[t], high);
       }
       NATTEN_UNROLL
-      for (int i = 0; i < R; ++i) sum[i][t] = S::fma(query[i], key, sum[i][t]);
+      for (int i = 0; i < R; ++i) sum[i][t] = O::fma(query[i], key, sum[i][t]);
+    }
+  }
+  if constexpr (O::kWidth > 1) {
+    V start[R][T];
+    start_scores<S>(job, t0, start);
+    const V factor = S::set(job.factor);
+    NATTEN_UNROLL
+    for (int i = 0; i < R; ++i) {
+      NATTEN_UNROLL
+      for (int t = 0; t < T; ++t) sum[i][t] = S::fma(factor, sum[i][t], start[i][t]);
     }
   }
   NATTEN_UNROLL
@@ -86,17 +112,17 @@ void score_block(const ScoreJob<E>& job, int64_t t0) {
   }
 }
 
-template <class S, class E, int R, int T>
+template <class S, class O, class E, int R, int T>
 void score_offsets(const ScoreJob<E>& job, int64_t t0) {
   if (job.index == nullptr) {
-    score_block<S, E, R, T, true>(job, t0);
+    score_block<S, O, E, R, T, true>(job, t0);
   } else {
-    score_block<S, E, R, T, false>(job, t0);
+    score_block<S, O, E, R, T, false>(job, t0);
   }
 }
 
 // Offsets 0 .. n - 1 of `rows` rows.
-template <class S, class E, int R>
+template <class S, class O, class E, int R>
 void score_rows(const ScoreJob<E>& job, int64_t n) {
   constexpr int T = S::kOffsets;
   const int64_t blocks = (n + T - 1) / T;
@@ -104,20 +130,20 @@ void score_rows(const ScoreJob<E>& job, int64_t n) {
   for (int64_t b = 0; b < blocks; ++b) {
     const int64_t size = n * (b + 1) / blocks - t;
     static_assert(T <= 4);
-    if (size == 4) score_offsets<S, E, R, 4>(job, t);
-    if (size == 3) score_offsets<S, E, R, 3>(job, t);
-    if (size == 2) score_offsets<S, E, R, 2>(job, t);
-    if (size == 1) score_offsets<S, E, R, 1>(job, t);
+    if (size == 4) score_offsets<S, O, E, R, 4>(job, t);
+    if (size == 3) score_offsets<S, O, E, R, 3>(job, t);
+    if (size == 2) score_offsets<S, O, E, R, 2>(job, t);
+    if (size == 1) score_offsets<S, O, E, R, 1>(job, t);
     t += size;
   }
 }
 
-template <class S, class E>
+template <class S, class O, class E>
 void score(const ScoreJob<E>& job, int rows, int64_t n) {
-  if (rows == 4) return score_rows<S, E, 4>(job, n);
-  if (rows == 3) return score_rows<S, E, 3>(job, n);
-  if (rows == 2) return score_rows<S, E, 2>(job, n);
-  score_rows<S, E, 1>(job, n);
+  if (rows == 4) return score_rows<S, O, E, 4>(job, n);
+  if (rows == 3) return score_rows<S, O, E, 3>(job, n);
+  if (rows == 2) return score_rows<S, O, E, 2>(job, n);
+  score_rows<S, O, E, 1>(job, n);
 }
 
 // One key row's share in the sums: rows low .. high - 1 of the block weigh its values.
@@ -125,12 +151,12 @@ template <class E>
 struct SumStep {
   const E* values;  // the key row, [position][stride]
   int64_t scores;   // offset of its first vector in each row's scores
-  int64_t count;    // window offsets
+  int64_t count;    // window offsets, or pairs of them
   int low, high;
 };
 
 // Adds to sum[c][i] the values under query column c's window, for rows Low .. High - 1.
-template <class S, class E, int C, int R, int N, int Low, int High>
+template <class S, class O, class E, int C, int R, int N, int Low, int High>
 inline __attribute__((always_inline)) void sum_step(typename S::Vector (&sum)[C][R][N], const E* const (&values)[C],
                                                     int64_t stride, const E* scores, int64_t row_stride,
                                                     int64_t count) {
@@ -141,12 +167,12 @@ inline __attribute__((always_inline)) void sum_step(typename S::Vector (&sum)[C]
     for (int c = 0; c < C; ++c) {
       V value[N];
       NATTEN_UNROLL
-      for (int n = 0; n < N; ++n) value[n] = S::pinned(S::load(values[c] + t * stride + n * W));
+      for (int n = 0; n < N; ++n) value[n] = S::pinned(S::load(values[c] + t * O::kWidth * stride + n * W));
       NATTEN_UNROLL
       for (int i = Low; i < High; ++i) {
         const V weight = S::pinned(S::set(scores[i * row_stride + t * W + c]));
         NATTEN_UNROLL
-        for (int n = 0; n < N; ++n) sum[c][i][n] = S::fma(weight, value[n], sum[c][i][n]);
+        for (int n = 0; n < N; ++n) sum[c][i][n] = O::fma(weight, value[n], sum[c][i][n]);
       }
     }
   }
@@ -163,7 +189,7 @@ struct SumJob {
 };
 
 // Runs the steps over the accumulators, which stay in registers throughout.
-template <class S, class E, int C, int R, int N>
+template <class S, class O, class E, int C, int R, int N>
 inline __attribute__((always_inline)) void sum_steps(typename S::Vector (&sum)[C][R][N], const SumJob<E>& job,
                                                      int64_t channel) {
   for (int64_t s = 0; s < job.step_count; ++s) {
@@ -175,7 +201,7 @@ inline __attribute__((always_inline)) void sum_steps(typename S::Vector (&sum)[C
 #define NATTEN_SUM(low, high)                                                                              \
   case (low) * 8 + (high):                                                                                 \
     if constexpr ((high) <= R)                                                                             \
-      sum_step<S, E, C, R, N, low, high>(sum, values, job.value_stride, scores, job.row_stride, step.count); \
+      sum_step<S, O, E, C, R, N, low, high>(sum, values, job.value_stride, scores, job.row_stride, step.count); \
     break;
     switch (step.low * 8 + step.high) {
       NATTEN_SUM(0, 4)

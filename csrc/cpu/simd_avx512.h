@@ -133,5 +133,49 @@ struct Simd<float> {
   }
 };
 
+#ifdef __AVX512BF16__
+#define NATTEN_HAS_PAIRS
+// Products of bfloat16 two at a time, summed in float: each 32-bit lane of a vector holds a pair.
+struct Pairs {
+  using S = Simd<float>;
+  static constexpr int kWidth = 2;
+
+  static __m512 fma(__m512 a, __m512 b, __m512 sum) { return _mm512_dpbf16_ps(sum, pairs(a), pairs(b)); }
+  // The first n (1 .. 32) elements as they are, the rest zero.
+  static __m512 load(const c10::BFloat16* p, int64_t n) {
+    const __mmask32 mask = n >= 32 ? ~0u : (1u << n) - 1;
+    return _mm512_castsi512_ps(_mm512_maskz_loadu_epi16(mask, p));
+  }
+  // Lane l: (low[l], high[l]) for the first n (1 .. 16) elements; high may be null.
+  static __m512 load(const c10::BFloat16* low, const c10::BFloat16* high, int n) {
+    const __mmask16 mask = static_cast<__mmask16>((1u << n) - 1);
+    __m512i pair = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, low));
+    if (high != nullptr) {
+      const __m512i wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, high));
+      pair = _mm512_or_si512(pair, _mm512_slli_epi32(wide, 16));
+    }
+    return _mm512_castsi512_ps(pair);
+  }
+  // Lane l: (low[l], high[l]) rounded.
+  static __m512 round(__m512 low, __m512 high) {
+    const __m512i a = _mm512_cvtepu16_epi32(bits(_mm512_cvtneps_pbh(low)));
+    const __m512i b = _mm512_cvtepu16_epi32(bits(_mm512_cvtneps_pbh(high)));
+    return _mm512_castsi512_ps(_mm512_or_si512(a, _mm512_slli_epi32(b, 16)));
+  }
+
+ private:
+  static __m512bh pairs(__m512 x) {
+    __m512bh y;
+    __builtin_memcpy(&y, &x, sizeof y);
+    return y;
+  }
+  static __m256i bits(__m256bh x) {
+    __m256i y;
+    __builtin_memcpy(&y, &x, sizeof y);
+    return y;
+  }
+};
+#endif
+
 }  // namespace NATTEN_ISA
 }  // namespace natten::cpu

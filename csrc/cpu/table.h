@@ -20,6 +20,7 @@ extern const Table* const kScalarTable;
 #if defined(__x86_64__)
 extern const Table* const kAvx2Table;
 extern const Table* const kAvx512Table;
+extern const Table* const kAvx512Bf16Table;
 #endif
 
 // Chooses the set that later calls use; false when this machine or build lacks it. Null: the best there is.
