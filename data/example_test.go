@@ -1,6 +1,7 @@
 package data_test
 
 import (
+	"context"
 	"fmt"
 	"image"
 	"image/png"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/gonatten/gonatten/data"
+	"github.com/gonatten/gonatten/data/augment"
 )
 
 // An image folder is opened by its path.
@@ -52,4 +54,40 @@ func ExampleOpen() {
 	}
 	fmt.Println(ds.Len(), ds.Classes()[s.Label], w, h)
 	// Output: 2 dog 6 4
+}
+
+// A loader turns a dataset and a transform into batches, in an order and with
+// random numbers that the seed and the epoch decide.
+func ExampleNewLoader() {
+	pixels, labels := make([]uint8, 10*28*28), make([]uint8, 10)
+	ds, err := data.NewMemory("blank", pixels, 28, 28, 1, labels, []string{"nothing"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	transform, err := augment.TrainTransform(augment.Config{
+		Height: 28, Width: 28, Channels: 1, Crop: augment.CropPadded, Padding: 2, HFlip: 0.5,
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	loader, err := data.NewLoader(ds, transform, data.LoaderOptions{BatchSize: 4, Shuffle: true, Seed: 1})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	const epoch, firstBatch = 0, 0
+	for batch, err := range loader.Epoch(context.Background(), epoch, firstBatch) {
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(batch.Number, len(batch.Labels), len(batch.Images))
+		batch.Release()
+	}
+	// Output:
+	// 0 4 3136
+	// 1 4 3136
+	// 2 2 1568
 }
