@@ -12,7 +12,9 @@ import (
 // blend is the mixture of a degenerate value and an image's value, in 32-bit
 // floats and cut off to an integer as Pillow has it.
 func blend(degenerate, value int, factor float32) int {
-	out := float32(degenerate) + factor*float32(value-degenerate)
+	// The conversion keeps processors that can from multiplying and adding in one
+	// step, which would round differently.
+	out := float32(degenerate) + float32(factor*float32(value-degenerate))
 	return int(min(255, max(0, out)))
 }
 

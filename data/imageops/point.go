@@ -106,7 +106,7 @@ func AutoContrast(m *raster.Image) {
 		}
 		scale := 255 / float64(hi-lo)
 		offset := -float64(lo) * scale
-		t[c].fill(func(v int) int { return int(float64(v)*scale + offset) })
+		t[c].fill(func(v int) int { return int(float64(float64(v)*scale) + offset) })
 	}
 	apply(m, &t)
 }

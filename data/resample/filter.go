@@ -118,7 +118,7 @@ func (t *taps) compute(f Filter, in, out, from, to int) {
 	t.coef = grow(t.coef, n*t.stride)
 	t.weights = grow(t.weights, t.stride)
 	for i := range n {
-		center := (float64(i+from) + 0.5) * scale
+		center := float64((float64(i+from) + 0.5) * scale) // the conversion forbids fused rounding
 		lo := max(0, int(center-support+0.5))
 		hi := min(in, int(center+support+0.5))
 		sum := 0.0
@@ -133,7 +133,7 @@ func (t *taps) compute(f Filter, in, out, from, to int) {
 			if sum != 0 {
 				w /= sum
 			}
-			coef[x] = int32(w*(1<<precision) + math.Copysign(0.5, w))
+			coef[x] = int32(float64(w*(1<<precision)) + math.Copysign(0.5, w))
 		}
 		t.first[i], t.count[i] = int32(lo), int32(hi-lo)
 	}
