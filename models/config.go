@@ -65,6 +65,9 @@ type Config struct {
 	DropPathRate float64
 	// LayerScale is the first value of gamma1 and gamma2. Default 0: none.
 	LayerScale float64
+	// InitStd is the deviation of the normal distribution that linear weights
+	// start from. Default 0.02, the published models'.
+	InitStd float64
 	// StemStride is the total stride of the convolutional tokenizer of NAT and
 	// DiNAT: 4, or 2 or 1 for small images. Default 4.
 	StemStride int64
@@ -148,7 +151,7 @@ func (c *Config) check() error {
 	rates := []struct {
 		name  string
 		value float64
-	}{{"DropRate", c.DropRate}, {"AttnDropRate", c.AttnDropRate}, {"DropPathRate", c.DropPathRate}}
+	}{{"DropRate", c.DropRate}, {"AttnDropRate", c.AttnDropRate}, {"DropPathRate", c.DropPathRate}, {"InitStd", c.InitStd}}
 	for _, r := range rates {
 		if !(r.value >= 0 && r.value < 1) {
 			return c.errorf("%s is %v, want a rate in [0, 1)", r.name, r.value)

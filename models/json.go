@@ -33,6 +33,7 @@ type wire struct {
 	AttnDropRate    float64         `json:"attn_drop_rate,omitempty"`
 	DropPathRate    float64         `json:"drop_path_rate,omitempty"`
 	LayerScale      *float64        `json:"layer_scale,omitempty"`
+	InitStd         float64         `json:"init_std,omitempty"`
 	StemStride      int64           `json:"stem_stride,omitempty"`
 	PatchSize       int64           `json:"patch_size,omitempty"`
 	PatchNorm       *bool           `json:"patch_norm,omitempty"`
@@ -47,7 +48,7 @@ func (c Config) MarshalJSON() ([]byte, error) {
 		Name: c.Name, Family: c.Family, ImageSize: c.ImageSize, InChans: c.InChans, EmbedDim: c.EmbedDim,
 		Depths: c.Depths, Dilations: c.Dilations, GlobalAttention: c.GlobalAttention, MLPRatio: c.MLPRatio,
 		DropRate: c.DropRate, AttnDropRate: c.AttnDropRate, DropPathRate: c.DropPathRate,
-		StemStride: c.StemStride, PatchSize: c.PatchSize, OutIndices: c.OutIndices,
+		InitStd: c.InitStd, StemStride: c.StemStride, PatchSize: c.PatchSize, OutIndices: c.OutIndices,
 	}
 	w.NumClasses, w.KernelSize = unlessZero(c.NumClasses), unlessZero(c.KernelSize)
 	w.QKScale, w.LayerScale = unlessZero(c.QKScale), unlessZero(c.LayerScale)
@@ -82,7 +83,7 @@ func (c *Config) UnmarshalJSON(data []byte) error {
 		Name: w.Name, Family: w.Family, ImageSize: w.ImageSize, InChans: w.InChans, EmbedDim: w.EmbedDim,
 		Depths: w.Depths, Dilations: w.Dilations, GlobalAttention: w.GlobalAttention, MLPRatio: w.MLPRatio,
 		DropRate: w.DropRate, AttnDropRate: w.AttnDropRate, DropPathRate: w.DropPathRate,
-		StemStride: w.StemStride, PatchSize: w.PatchSize, OutIndices: w.OutIndices,
+		InitStd: w.InitStd, StemStride: w.StemStride, PatchSize: w.PatchSize, OutIndices: w.OutIndices,
 	}
 	out.NumClasses, out.KernelSize = orZero(w.NumClasses), orZero(w.KernelSize)
 	out.QKScale, out.LayerScale = orZero(w.QKScale), orZero(w.LayerScale)

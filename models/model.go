@@ -103,7 +103,7 @@ func (c *Config) block(level, j int, dropPath float64) blocks.BlockConfig {
 		Dim: c.dim(level), NumHeads: c.NumHeads[level],
 		KernelSize: c.KernelSize, Dilation: c.dilation(level, j),
 		MLPRatio: c.MLPRatio, NoQKVBias: c.NoQKVBias, QKScale: c.QKScale,
-		Drop: c.DropRate, AttnDrop: c.AttnDropRate, DropPath: dropPath, LayerScale: c.LayerScale,
+		Drop: c.DropRate, AttnDrop: c.AttnDropRate, DropPath: dropPath, LayerScale: c.LayerScale, InitStd: c.InitStd,
 	}
 	if c.GlobalAttention {
 		b.GlobalSize = c.globalSize()
@@ -131,7 +131,7 @@ func (m *Model) buildOutputs(path *gotchnn.Path) error {
 		return err
 	}
 	m.Head, err = nn.NewLinear(path.Sub("head"), last, c.NumClasses,
-		nn.LinearConfig{WeightInit: nn.TruncNormal(blocks.InitStd), BiasInit: nn.Constant(0)})
+		blocks.LinearInit(c.InitStd))
 	return err
 }
 

@@ -43,7 +43,7 @@ var variants = slices.Concat(
 	[]Variant{
 		// 28x28 grey pictures: 14x14 tokens, then 7x7; 12.5 million MACs.
 		{Config: Config{Name: "nat_nano_28", Family: NAT, ImageSize: 28, InChans: 1, NumClasses: 10, EmbedDim: 32,
-			Depths: []int64{2, 3}, NumHeads: []int64{1, 2}, StemStride: 2}},
+			Depths: []int64{2, 3}, NumHeads: []int64{1, 2}, StemStride: 2, InitStd: 0.1}},
 	},
 )
 

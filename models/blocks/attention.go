@@ -38,7 +38,7 @@ func NewLocalAttention(path *gotchnn.Path, c BlockConfig) (*LocalAttention, erro
 		QKScale:    c.QKScale,
 		AttnDrop:   c.AttnDrop,
 		ProjDrop:   c.Drop,
-		LinearInit: nn.TruncNormal(InitStd),
+		LinearInit: LinearInit(c.InitStd).WeightInit,
 	})
 	if err != nil {
 		return nil, err

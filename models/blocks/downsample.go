@@ -62,7 +62,7 @@ type PatchMerging struct {
 func NewPatchMerging(path *gotchnn.Path, dim int64) (*PatchMerging, error) {
 	d := &PatchMerging{dim: dim}
 	d.Module = nn.NewModule(d, "PatchMerging", path)
-	linear := linearInit()
+	linear := LinearInit(0)
 	linear.NoBias = true
 	var err error
 	if d.Reduction, err = nn.NewLinear(path.Sub("reduction"), 4*dim, 2*dim, linear); err != nil {
