@@ -117,7 +117,7 @@ func InfoOf(c *checkpoint.Checkpoint) (*Info, error) {
 	if info.Config, err = info.Config.withDefaults(); err != nil {
 		return nil, wrap("configuration", err)
 	}
-	if err := info.Config.checkAgainst(c.Tensors); err != nil {
+	if err := info.Config.Describes(c.Tensors); err != nil {
 		return nil, wrap("configuration", err)
 	}
 	if len(info.Classes) > 0 && int64(len(info.Classes)) != info.Config.NumClasses {

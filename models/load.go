@@ -149,10 +149,11 @@ func Shapes(c Config) ([]checkpoint.Spec, error) {
 	return m.Specs()
 }
 
-// checkAgainst tells whether a configuration read from a file describes the
-// file's own tensors. A damaged file could otherwise ask for any amount of
-// memory by its configuration alone.
-func (c Config) checkAgainst(have *checkpoint.StateDict) error {
+// Describes is nil where a state dict has all tensors of a model of this
+// configuration, in their shapes. A configuration read from a file is held
+// against the file's own tensors by it: a damaged one could otherwise ask for
+// any amount of memory.
+func (c Config) Describes(have *checkpoint.StateDict) error {
 	blocks := int64(0)
 	for _, depth := range c.Depths {
 		blocks += depth
@@ -187,7 +188,7 @@ func Identify(have *checkpoint.StateDict) []string {
 			c.NumClasses = head.Shape()[0]
 		}
 		embed, ok := have.Get("patch_embed.norm.weight")
-		if !ok || embed.Numel() != c.EmbedDim || c.checkAgainst(have) != nil {
+		if !ok || embed.Numel() != c.EmbedDim || c.Describes(have) != nil {
 			continue
 		}
 		names = append(names, v.Name)

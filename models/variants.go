@@ -41,7 +41,7 @@ var variants = slices.Concat(
 		{name: "dinat_isotropic_base", dim: 768, dilation: 2, dropPath: 0.4, published: Figures{86, 16.9, 0}},
 	}),
 	[]Variant{
-		// 28x28 grey pictures: 14x14 tokens, then 7x7; 12.5 million MACs.
+		// 28x28 grey pictures: 14x14 tokens, then 7x7; 14.3 million MACs.
 		{Config: Config{Name: "nat_nano_28", Family: NAT, ImageSize: 28, InChans: 1, NumClasses: 10, EmbedDim: 32,
 			Depths: []int64{2, 3}, NumHeads: []int64{1, 2}, StemStride: 2, InitStd: 0.1}},
 	},

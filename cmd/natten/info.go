@@ -38,12 +38,16 @@ type infoResult struct {
 func init() {
 	subcommands = append(subcommands, func(a *app) *cobra.Command {
 		var listModels, listKeys bool
+		var size string
 		c := &cobra.Command{
-			Use:   "info",
-			Short: "Say what this build is and what it can use here",
-			Args:  cobra.NoArgs,
-			RunE: func(*cobra.Command, []string) error {
+			Use:     "info [MODEL|CHECKPOINT]",
+			Short:   "Say what this build is and what it can use here, or what a model is made of",
+			Example: "  natten info nat_tiny --size 384\n  natten info runs/x/best.safetensors",
+			Args:    cobra.MaximumNArgs(1),
+			RunE: func(_ *cobra.Command, args []string) error {
 				switch {
+				case len(args) == 1:
+					return a.describeModel(args[0], size)
 				case listModels:
 					return a.listModels()
 				case listKeys:
@@ -54,6 +58,7 @@ func init() {
 			},
 		}
 		c.Flags().BoolVar(&listModels, "models", false, "list the models")
+		c.Flags().StringVar(&size, "size", "", "picture size for MODEL, N or HEIGHTxWIDTH; empty: the model's own")
 		c.Flags().BoolVar(&listKeys, "config", false, "list the keys of a training configuration")
 		return c
 	})

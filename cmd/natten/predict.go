@@ -19,18 +19,18 @@ import (
 func init() {
 	subcommands = append(subcommands, func(a *app) *cobra.Command {
 		var (
-			file, classes string
-			options       train.PredictorOptions
-			top           int
+			classes string
+			o       predictOptions
 		)
 		c := &cobra.Command{
-			Use:     "predict --checkpoint FILE PICTURE|FOLDER...",
-			Short:   "Name what pictures show",
-			Example: "  natten predict --checkpoint runs/x/best.safetensors cat.jpg holiday/",
-			Args:    cobra.MinimumNArgs(1),
+			Use:   "predict --checkpoint FILE PICTURE|FOLDER...",
+			Short: "Name what pictures show",
+			Example: "  natten predict --checkpoint runs/x/best.safetensors cat.jpg holiday/\n" +
+				"  natten predict --checkpoint nat_mini_hf --attention cat.png --at 0.4,0.6 cat.jpg",
+			Args: cobra.MinimumNArgs(1),
 			RunE: func(_ *cobra.Command, args []string) error {
-				if top < 1 {
-					return fmt.Errorf("--top is %d, want at least 1", top)
+				if o.top < 1 {
+					return fmt.Errorf("--top is %d, want at least 1", o.top)
 				}
 				pictures, err := listPictures(args)
 				if err != nil {
@@ -41,21 +41,33 @@ func init() {
 					if err != nil {
 						return err
 					}
-					options.Classes = strings.Split(strings.TrimSpace(string(text)), "\n")
+					o.Classes = strings.Split(strings.TrimSpace(string(text)), "\n")
 				}
-				return a.predict(file, options, pictures, top)
+				if o.attention != "" && len(pictures) != 1 {
+					return fmt.Errorf("--attention draws one picture, %d are given", len(pictures))
+				}
+				return a.predict(pictures, o)
 			},
 		}
-		c.Flags().StringVar(&file, "checkpoint", "", "weights: what natten train saved, .pth, safetensors, or a HuggingFace folder")
-		c.Flags().StringVar(&options.Model, "model", "", "model name, where the checkpoint does not say it")
+		c.Flags().StringVar(&o.file, "checkpoint", "", "weights: what natten train saved, .pth, safetensors, or a HuggingFace folder")
+		c.Flags().StringVar(&o.Model, "model", "", "model name, where the checkpoint does not say it")
 		c.Flags().StringVar(&classes, "classes", "", "file with a class name per line, where the checkpoint has none")
-		c.Flags().StringVar(&options.Device, "device", "", "cpu or cuda; empty: cuda where it works")
-		c.Flags().IntVar(&top, "top", 5, "classes to show per picture")
+		c.Flags().StringVar(&o.Device, "device", "", "cpu or cuda; empty: cuda where it works")
+		c.Flags().IntVar(&o.top, "top", 5, "classes to show per picture")
+		c.Flags().StringVar(&o.attention, "attention", "", "PNG to draw: what one token attends to at each level")
+		c.Flags().StringVar(&o.at, "at", "0.5,0.5", "the token for --attention: ROW,COLUMN, both from 0 to 1")
 		if err := c.MarkFlagRequired("checkpoint"); err != nil {
 			panic(err)
 		}
 		return c
 	})
+}
+
+// predictOptions are the flags of natten predict.
+type predictOptions struct {
+	train.PredictorOptions
+	file, attention, at string
+	top                 int
 }
 
 // pictureGuesses is the outcome for one picture.
@@ -65,8 +77,8 @@ type pictureGuesses struct {
 	Error   string        `json:"error,omitempty"`
 }
 
-func (a *app) predict(file string, options train.PredictorOptions, pictures []string, top int) error {
-	p, err := train.OpenPredictor(file, options)
+func (a *app) predict(pictures []string, o predictOptions) error {
+	p, err := train.OpenPredictor(o.file, o.PredictorOptions)
 	if err != nil {
 		return err
 	}
@@ -79,7 +91,7 @@ func (a *app) predict(file string, options train.PredictorOptions, pictures []st
 	const batch = 16
 	for start := 0; start < len(pictures); start += batch {
 		names := pictures[start:min(start+batch, len(pictures))]
-		for _, r := range predictSome(p, names, top) {
+		for _, r := range predictSome(p, names, o.top) {
 			if r.Error != "" {
 				failed++
 			}
@@ -88,6 +100,9 @@ func (a *app) predict(file string, options train.PredictorOptions, pictures []st
 		a.bar.Update(int64(len(results)), int64(len(pictures)), "")
 	}
 	err = a.emit(map[string]any{"model": p.Card.Config.Name, "pictures": results}, func(w io.Writer) { printGuesses(w, results) })
+	if err == nil && failed == 0 && o.attention != "" {
+		return drawAttention(p, pictures[0], o.at, o.attention)
+	}
 	if err == nil && failed > 0 {
 		err = fmt.Errorf("%d of %d pictures could not be read: %s", failed, len(results), firstError(results))
 	}
