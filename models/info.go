@@ -136,7 +136,8 @@ func InfoOf(c *checkpoint.Checkpoint) (*Info, error) {
 // same model up to its classes and rates; empty where there is none.
 func (c Config) variantName() string {
 	anonymous := func(c Config) Config {
-		c.Name, c.NumClasses, c.ImageSize, c.DropRate, c.AttnDropRate, c.DropPathRate = "", 0, 0, 0, 0, 0
+		c.Name, c.NumClasses, c.ImageSize = "", 0, 0
+		c.DropRate, c.AttnDropRate, c.DropPathRate, c.InitStd = 0, 0, 0, 0
 		return c
 	}
 	for _, v := range variants {

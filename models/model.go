@@ -84,7 +84,7 @@ func (m *Model) buildLevels(path *gotchnn.Path) error {
 		if i+1 < len(c.Depths) {
 			var err error
 			if c.Family == DiNATs {
-				level.Downsample, err = blocks.NewPatchMerging(parent.Sub("downsample"), c.dim(i))
+				level.Downsample, err = blocks.NewPatchMerging(parent.Sub("downsample"), c.dim(i), c.InitStd)
 			} else {
 				level.Downsample, err = blocks.NewConvDownsampler(parent.Sub("downsample"), c.dim(i))
 			}

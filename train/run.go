@@ -218,18 +218,11 @@ func (r *run) buildModel() (err error) {
 		return err
 	}
 	if c.InitialCheckpoint != "" {
-		return r.initialWeights()
+		if err := r.initialWeights(); err != nil {
+			return err
+		}
 	}
-	return nil
-}
-
-func (r *run) initialWeights() error {
-	report, err := r.model.LoadFile(r.config.InitialCheckpoint, nil)
-	if err != nil {
-		return err
-	}
-	r.options.Log.Info("initial checkpoint", "file", r.config.InitialCheckpoint, "report", report.String())
-	return nil
+	return r.freeze()
 }
 
 // chooseDevice resolves the configured device; "" is CUDA where the operators

@@ -58,11 +58,12 @@ type PatchMerging struct {
 	dim int64
 }
 
-// NewPatchMerging makes one from dim to 2*dim channels.
-func NewPatchMerging(path *gotchnn.Path, dim int64) (*PatchMerging, error) {
+// NewPatchMerging makes one from dim to 2*dim channels, its weight from a
+// deviation of initStd (0: InitStd).
+func NewPatchMerging(path *gotchnn.Path, dim int64, initStd float64) (*PatchMerging, error) {
 	d := &PatchMerging{dim: dim}
 	d.Module = nn.NewModule(d, "PatchMerging", path)
-	linear := LinearInit(0)
+	linear := LinearInit(initStd)
 	linear.NoBias = true
 	var err error
 	if d.Reduction, err = nn.NewLinear(path.Sub("reduction"), 4*dim, 2*dim, linear); err != nil {

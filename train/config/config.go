@@ -54,6 +54,7 @@ type Config struct {
 
 	Model             string  `section:"Model" key:"model" help:"model name, as natten info --models lists them"`
 	InitialCheckpoint string  `key:"initial_checkpoint" help:"weights to start from (safetensors, .pth or a HuggingFace folder); a head of other size starts anew"`
+	Freeze            string  `key:"freeze" help:"parameters that are not trained, with commas between: names, beginnings of names (levels.0) or patterns (*.norm1.*)"`
 	Drop              float64 `key:"drop" default:"0" help:"dropout rate"`
 	AttnDrop          float64 `key:"attn_drop" default:"0" help:"dropout rate of attention weights"`
 	DropPath          float64 `key:"drop_path" default:"-1" help:"stochastic depth of the last block, linear from 0; -1: the variant's published rate"`

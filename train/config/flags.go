@@ -49,9 +49,13 @@ func (s *Flags) Apply(c *Config) error {
 	return nil
 }
 
-// Normalize lets flags be written as keys: --batch_size is --batch-size. It is
-// for pflag's SetNormalizeFunc.
+// Normalize lets flags be written as keys: --batch_size is --batch-size, and
+// --pretrained FILE for --initial-checkpoint FILE. It is for pflag's
+// SetNormalizeFunc.
 func Normalize(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+	if name == "pretrained" {
+		return "initial-checkpoint"
+	}
 	return pflag.NormalizedName(strings.ReplaceAll(name, "_", "-"))
 }
 
