@@ -96,6 +96,10 @@ func GetFLOPs(model any, input *ts.Tensor) (int64, error) {
 	return r.MACs, nil
 }
 
+func failed(caller, name string, err error) error {
+	return fmt.Errorf("flops: %s: %s: %w", caller, name, err)
+}
+
 // namer makes parameters known to a recording and describes them.
 type namer interface {
 	Name(r *torch.Recording) ([]torch.Named, error)
@@ -104,7 +108,7 @@ type namer interface {
 func count(caller string, o *options, names namer, run func() error) (*Report, error) {
 	a, parameters, err := record(o, names, !o.compute, run)
 	if err != nil {
-		return nil, fmt.Errorf("flops: %s: %s: %w", caller, o.name, err)
+		return nil, failed(caller, o.name, err)
 	}
 	return a.report(o.name, parameters), nil
 }

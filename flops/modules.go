@@ -95,7 +95,10 @@ func (a *account) backwardNodes() (inside []bool, autograd []int) {
 			inside[i] = true
 		}
 		if n.Flags&torch.FlagAutograd != 0 {
-			inside[i], autograd[i] = true, i
+			inside[i] = true
+			if n.Sequence >= 0 {
+				autograd[i] = i
+			}
 		}
 	}
 	return inside, autograd

@@ -141,24 +141,24 @@ type parameter struct {
 	buffer   bool
 }
 
+func (r *row) totals() Totals {
+	return Totals{Calls: 1, MACs: r.cost.MACs, FLOPs: r.cost.FLOPs, Bytes: r.cost.Bytes, Activations: r.activations}
+}
+
 // report sums the account up.
 func (a *account) report(model string, parameters []parameter) *Report {
 	r := &Report{Model: model, Convention: a.convention, Root: &Module{},
 		Unsupported: a.unsupported, Uncounted: a.uncounted, Computed: a.computed}
 	operators := map[string]*Operator{}
 	for _, row := range a.rows {
-		count := Totals{MACs: row.cost.MACs, FLOPs: row.cost.FLOPs, Bytes: row.cost.Bytes, Activations: row.activations}
+		count := row.totals()
 		op := operators[row.label]
 		if op == nil {
 			op = &Operator{Name: row.label}
 			operators[row.label] = op
 		}
 		op.add(count)
-		op.Calls++
-		r.Root.path(row.module, func(m *Module) {
-			m.add(count)
-			m.Calls++
-		})
+		r.Root.path(row.module, func(m *Module) { m.add(count) })
 	}
 	for _, name := range slices.Sorted(maps.Keys(operators)) {
 		r.Operators = append(r.Operators, *operators[name])

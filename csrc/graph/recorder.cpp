@@ -84,7 +84,7 @@ void Recorder::leave() {
 int64_t Recorder::flags_of(const at::RecordFunction& fn) {
   if (fn.scope() == at::RecordScope::BACKWARD_FUNCTION) return kAutograd;
   const auto name = fn.operator_name();
-  if (!name.has_value()) return 0;
+  if (!name.has_value()) return kAutograd;  // the engine's own ranges
   const auto [at, fresh] = flags_.emplace(name->name + "." + name->overload_name, 0);
   if (fresh) {
     if (const auto op = c10::Dispatcher::singleton().findOp(*name)) {
