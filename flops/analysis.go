@@ -1,6 +1,7 @@
 package flops
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/gonatten/gonatten/internal/torch"
@@ -135,10 +136,20 @@ func (a *account) isFree(i int, op *Op) bool {
 	return false
 }
 
+// isComposite tells whether a call is made of the calls inside it. One that may
+// also compute by itself must have called something that computes.
 func (a *account) isComposite(i int) bool {
 	flags := a.nodes[i].Flags
-	return flags&(torch.FlagDecomposes|torch.FlagAutograd) != 0 ||
-		flags&torch.FlagComposite != 0 && len(a.children[i]) > 0
+	if flags&(torch.FlagDecomposes|torch.FlagAutograd) != 0 {
+		return true
+	}
+	if flags&torch.FlagComposite == 0 {
+		return false
+	}
+	return slices.ContainsFunc(a.children[i], func(child int) bool {
+		name, _ := splitName(a.nodes[child].Op)
+		return !free[name] && !views[name]
+	})
 }
 
 // descend counts a call by its parts; false where it has none that make it up.

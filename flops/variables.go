@@ -65,7 +65,8 @@ func findVariables(model any, store *gotchnn.VarStore) (*variables, error) {
 	return v, nil
 }
 
-// bufferNames reads what gotch keeps to itself: the kind of each variable.
+// bufferNames reads what gotch keeps to itself: which variables were never
+// meant to be trained. (A frozen parameter still is one.)
 func bufferNames(store *gotchnn.VarStore) []string {
 	vars := reflect.ValueOf(store).Elem().FieldByName("vars")
 	if !vars.IsValid() || vars.Kind() != reflect.Map {
@@ -75,7 +76,8 @@ func bufferNames(store *gotchnn.VarStore) []string {
 	defer store.Unlock()
 	var names []string
 	for each := vars.MapRange(); each.Next(); {
-		if kind := each.Value().FieldByName("Type"); kind.IsValid() && kind.String() == "buffer" {
+		kind, trainable := each.Value().FieldByName("Type"), each.Value().FieldByName("Trainable")
+		if kind.IsValid() && kind.String() == "buffer" || trainable.IsValid() && !trainable.Bool() {
 			names = append(names, each.Key().String())
 		}
 	}

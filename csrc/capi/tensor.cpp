@@ -4,6 +4,7 @@
 
 #include <ATen/NestedTensorImpl.h>
 
+#include "../graph/shapes.h"
 #include "guard.h"
 
 using natten::capi::guard;
@@ -58,6 +59,7 @@ at::Tensor over(void* data, const at::Tensor& like, int64_t bytes) {
 char* natten_tensor_write(natten_tensor handle, const void* data, int64_t bytes) {
   return guard([&] {
     at::NoGradGuard no_grad;
+    natten::graph::ForReal for_real;
     at::Tensor& t = tensor(handle);
     t.copy_(over(const_cast<void*>(data), t, bytes));
   });
@@ -66,7 +68,9 @@ char* natten_tensor_write(natten_tensor handle, const void* data, int64_t bytes)
 char* natten_tensor_read(natten_tensor handle, void* data, int64_t bytes) {
   return guard([&] {
     at::NoGradGuard no_grad;
+    natten::graph::ForReal for_real;
     const at::Tensor& t = tensor(handle);
+    TORCH_CHECK(!t.is_meta(), "a tensor on the meta device has no values to read");
     over(data, t, bytes).copy_(t);
   });
 }

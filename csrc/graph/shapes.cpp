@@ -5,6 +5,7 @@
 #include <c10/core/DefaultDtype.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/library.h>
+#include <torch/version.h>
 
 #include <algorithm>
 
@@ -63,8 +64,17 @@ IValue map_tensors(const IValue& value, const F& f) {
   return value;
 }
 
+// Whoever asks a tensor without data for its address gets an exception, not nullptr.
+void forbid_reading(const at::Tensor& t) {
+#if TORCH_VERSION_MAJOR > 2 || TORCH_VERSION_MINOR >= 2  // new in 2.2
+  if (t.is_meta() && t.has_storage()) t.storage().unsafeGetStorageImpl()->set_throw_on_mutable_data_ptr();
+#endif
+}
+
 at::Tensor meta_like(const at::Tensor& t) {
-  return at::Tensor(at::detail::empty_strided_meta(t.sizes(), t.strides(), t.scalar_type()));
+  at::Tensor meta(at::detail::empty_strided_meta(t.sizes(), t.strides(), t.scalar_type()));
+  forbid_reading(meta);
+  return meta;
 }
 
 // Scalars that became tensors take part in type promotion in their own way and
@@ -100,6 +110,8 @@ void make_on_meta(const c10::OperatorHandle& op, Stack* stack) {
 }
 
 }  // namespace
+
+ForReal::ForReal() : outside_(kKey) {}
 
 void set_make_on_meta(bool enabled) {
   t_make_on_meta = enabled;
@@ -165,6 +177,7 @@ void ShapesOnly::run(const c10::OperatorHandle& op, Stack* stack) {
     }
   }
   run_on_stand_ins(op, stack);
+  for (const IValue& result : torch::jit::last(*stack, schema.returns().size())) each_tensor(result, forbid_reading);
 }
 
 void ShapesOnly::run_on_stand_ins(const c10::OperatorHandle& op, Stack* stack) {
@@ -199,6 +212,7 @@ void ShapesOnly::run_on_zeros(const c10::OperatorHandle& op, Stack* stack) {
   const size_t count = schema.arguments().size();
   TORCH_CHECK(!op.hasTag(at::Tag::dynamic_output_shape) && !op.hasTag(at::Tag::data_dependent_output), schema.name(),
               ": its result depends on values, not on shapes alone");
+  const int64_t mark = recorder_.size();  // what follows is no part of the computation
   Stack given;
   for (size_t i = 0; i < count; i++) {
     IValue& value = torch::jit::peek(*stack, i, count);
@@ -210,7 +224,6 @@ void ShapesOnly::run_on_zeros(const c10::OperatorHandle& op, Stack* stack) {
   }
   move_device_arguments(schema, stack, c10::Device(c10::kCPU));
   recorder_.mark(current_node(), kComputed);
-  const int64_t mark = recorder_.size();
   op.callBoxed(stack);
   recorder_.forget(mark);
   const auto& returns = schema.returns();

@@ -12,6 +12,7 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <unordered_map>
 
@@ -46,6 +47,16 @@ class ShapesOnly {
     at::Tensor real, meta;
   };
   std::unordered_map<const c10::TensorImpl*, Pair> stand_ins_;
+};
+
+// While it lives, operators on this thread work on the tensors they are given:
+// for moving bytes in and out.
+class ForReal {
+ public:
+  ForReal();
+
+ private:
+  c10::impl::ExcludeDispatchKeyGuard outside_;
 };
 
 // While enabled on the calling thread, operators that make floating-point
