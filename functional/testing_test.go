@@ -128,15 +128,6 @@ func gradient(t *testing.T, s *torch.Scope, leaf *ts.Tensor) *ts.Tensor {
 	return g
 }
 
-// int64s converts a list of ints.
-func int64s(list ...int) []int64 {
-	out := make([]int64, len(list))
-	for i, v := range list {
-		out[i] = int64(v)
-	}
-	return out
-}
-
 func dtypeName(d gotch.DType) string {
 	switch d {
 	case gotch.Double:

@@ -120,7 +120,7 @@ func (a *attention) configure(c AttentionConfig) error {
 	case c.KernelSize < 1:
 		return fmt.Errorf("KernelSize is %d, want at least 1", c.KernelSize)
 	case c.Dilation < 0:
-		return fmt.Errorf("Dilation is %d, want at least 1 (0: 1)", c.Dilation)
+		return fmt.Errorf("dilation is %d, want at least 1 (0: 1)", c.Dilation)
 	case c.KernelSizeD < 0 || c.DilationD < 0:
 		return fmt.Errorf("KernelSizeD and DilationD are %d and %d, want at least 1 (0: as the other axes)", c.KernelSizeD, c.DilationD)
 	case (c.KernelSizeD > 0 || c.DilationD > 0) && a.rank != 3:
