@@ -12,6 +12,38 @@
 namespace natten::cpu {
 namespace NATTEN_ISA {
 
+// A key row that several slabs contribute to, as one of them left it.
+template <class E>
+struct SeamRow {
+  int64_t z, y;
+  std::vector<E> gradients;  // of keys, then of values
+};
+
+// Which key rows of a group more than one slab sees.
+inline std::vector<char> shared_rows(const Problem& p, const Group& group, int64_t slabs) {
+  std::vector<char> shared(group.size0 * group.size1, 0);
+  std::vector<int64_t> seen(shared.size(), -1);
+  Block block;
+  for (int64_t slab = 0; slab < slabs; ++slab) {
+    for (int64_t b = group.blocks() * slab / slabs; b < group.blocks() * (slab + 1) / slabs; ++b) {
+      plan_block(p, group, b, block);
+      for (const Step& step : block.steps) {
+        const int64_t row = step.z * group.size1 + step.y;
+        if (seen[row] >= 0 && seen[row] != slab) shared[row] = 1;
+        seen[row] = slab;
+      }
+    }
+  }
+  return shared;
+}
+
+// What units leave behind for the end of a call.
+template <class E>
+struct Leftovers {
+  std::vector<std::vector<E>> bias;               // the bias gradient summed up when the unit was done, or empty
+  std::vector<std::vector<SeamRow<E>>> seams;     // of the unit
+};
+
 template <class T>
 struct BackwardCall {
   const Problem& p;
@@ -20,6 +52,7 @@ struct BackwardCall {
   const View &q, &k, &v, &out, &lse, &dout, &dq, &dk, &dv;
   bool bias_gradient;
   bool by_unit;  // sum the bias gradient unit by unit, whichever thread runs it
+  int64_t slabs;
 };
 
 // gradient[key] += sum over rows Low .. High - 1 of weight[row][key] * x[row], for the keys of one query column.
@@ -110,11 +143,10 @@ class BackwardWorker {
   static constexpr int64_t kRowStride = kChunkSlots * W;
 
  public:
-  // partials[u]: the bias gradient that this thread had summed up when it finished unit u; empty: passed on to the next.
-  BackwardWorker(const BackwardCall<T>& call, std::vector<std::vector<E>>& partials)
+  BackwardWorker(const BackwardCall<T>& call, Leftovers<E>& leftovers)
       : call_(call),
         p_(call.p),
-        partials_(partials),
+        leftovers_(leftovers),
         length_(call.plan.length()),
         channels_(round_up(call.p.dim, W)),
         value_channels_(round_up(call.p.value_dim, W)),
@@ -149,7 +181,10 @@ class BackwardWorker {
     bool more = walk.next(here);
     while (more) {
       more = walk.next(ahead);
-      if (here.new_unit) ring_.reset(p_, here.group, row_size_);
+      if (here.new_unit) {
+        ring_.reset(p_, here.group, row_size_);
+        if (call_.slabs > 1) shared_ = shared_rows(p_, here.group, call_.slabs);
+      }
       pack_keys(here);
       const int64_t members = p_.heads / p_.kv_heads;
       const int64_t work = here.block.steps.size() * call_.plan.tiles.size() * members;
@@ -167,6 +202,26 @@ class BackwardWorker {
         }
       }
       std::swap(here, ahead);
+    }
+  }
+
+  // Adds up what the slabs of one unit left of the rows at their seams, in the slabs' order.
+  void join_seams(const Units& units, int64_t first_unit) {
+    Stop stop;
+    Walk(p_, call_.plan, units, first_unit, first_unit + 1).next(stop);
+    std::vector<SeamRow<E>*> first(stop.group.size0 * stop.group.size1, nullptr);
+    for (int64_t unit = first_unit; unit < first_unit + units.slabs; ++unit) {
+      for (SeamRow<E>& row : leftovers_.seams[unit]) {
+        SeamRow<E>*& sum = first[row.z * stop.group.size1 + row.y];
+        if (sum == nullptr) {
+          sum = &row;
+        } else {
+          for (size_t i = 0; i < row.gradients.size(); ++i) sum->gradients[i] += row.gradients[i];
+        }
+      }
+    }
+    for (const SeamRow<E>* row : first) {
+      if (row != nullptr) write_row(stop, row->z, row->y, row->gradients.data());
     }
   }
 
@@ -234,11 +289,20 @@ class BackwardWorker {
     }
   }
 
-  // Writes a finished row of key and value gradients.
+  // Writes a finished row of key and value gradients, or leaves this slab's share of it.
   void flush(const Stop& stop, int64_t z, int64_t y, const E* row) {
+    if (call_.slabs > 1 && shared_[z * stop.group.size1 + y]) {
+      leftovers_.seams[stop.unit].push_back({z, y, std::vector<E>(row + dk_at_, row + row_size_)});
+    } else {
+      write_row(stop, z, y, row + dk_at_);
+    }
+  }
+
+  void write_row(const Stop& stop, int64_t z, int64_t y, const E* gradients) {
     const Places& places = place(stop);
-    write(row_of<T>(p_, stop.group, call_.dk, z, y), places.dk.at, row + dk_at_, p_.dim, channels_);
-    write(row_of<T>(p_, stop.group, call_.dv, z, y), places.dv.at, row + dv_at_, p_.value_dim, value_channels_);
+    write(row_of<T>(p_, stop.group, call_.dk, z, y), places.dk.at, gradients, p_.dim, channels_);
+    write(row_of<T>(p_, stop.group, call_.dv, z, y), places.dv.at, gradients + (dv_at_ - dk_at_), p_.value_dim,
+          value_channels_);
   }
 
   void write(T* row, const std::vector<int64_t>& offsets, const E* from, int64_t dim, int64_t stride) {
@@ -422,7 +486,7 @@ class BackwardWorker {
   void hand_over_bias(const Stop& stop) {
     if (!call_.bias_gradient) return;
     const BiasTable<E>& bias = call_.bias;
-    std::vector<E>& sums = partials_[stop.unit];
+    std::vector<E>& sums = leftovers_.bias[stop.unit];
     sums.assign(bias.heads.per_key * call_.plan.lines * bias.entries, E(0));
     const E* at = bias_sums_.data();
     for (int64_t member = 0; member < bias.heads.per_key; ++member) {
@@ -445,40 +509,54 @@ class BackwardWorker {
 
   const BackwardCall<T>& call_;
   const Problem& p_;
-  std::vector<std::vector<E>>& partials_;
+  Leftovers<E>& leftovers_;
   const int64_t length_, channels_, value_channels_, stride_, dims_, value_dims_, v_at_, natural_at_, dk_at_, dv_at_, row_size_;
   int64_t member_size_ = 0;
   Ring<E> ring_;
   Prefetch prefetch_;
   Places places_[2];
+  std::vector<char> shared_;  // key rows that other slabs see too
   std::vector<E*> key_rows_;
   std::vector<SumStep<E>> k_sums_, dk_sums_, dv_sums_;  // of each step
   Buffer<E> q_tile_, dout_tile_, q_natural_, dout_natural_, weights_, slopes_, partial_, bias_sums_;
   E lse_[kRows][W], delta_[kRows][W], rescale_[kRows][W], scale_[kRows][W];
 };
 
+template <class S, class O, class T>
+void run_backward(const BackwardCall<T>& call, const Units& units, Leftovers<acc_t<T>>& leftovers) {
+  leftovers.bias.resize(units.count());
+  leftovers.seams.resize(units.count());
+  at::parallel_for(0, units.count(), 1, [&](int64_t begin, int64_t end) {
+    BackwardWorker<S, O, T>(call, leftovers).run(units, begin, end);
+  });
+  if (units.slabs == 1) return;
+  at::parallel_for(0, units.count() / units.slabs, 1, [&](int64_t begin, int64_t end) {
+    BackwardWorker<S, O, T> worker(call, leftovers);
+    for (int64_t i = begin; i < end; ++i) worker.join_seams(units, i * units.slabs);
+  });
+}
+
 template <class S, class T>
-void tiled_backward(const BackwardCall<T>& call, void* drpb_) {
+void tiled_backward(const BackwardCall<T>& call, const Units& units, void* drpb_) {
   using E = acc_t<T>;
   const Problem& p = call.p;
-  Units units = units_of(p, call.plan, at::get_num_threads());
-  units.slabs = 1;  // slabs would share key rows at their seams
-  std::vector<std::vector<E>> partials(units.count());
-  at::parallel_for(0, units.count(), 1, [&](int64_t begin, int64_t end) {
+  Leftovers<E> leftovers;
 #ifdef NATTEN_HAS_PAIRS
-    if constexpr (std::is_same_v<T, c10::BFloat16>) {
-      return BackwardWorker<S, Pairs, T>(call, partials).run(units, begin, end);
-    }
+  if constexpr (std::is_same_v<T, c10::BFloat16>) {
+    run_backward<S, Pairs, T>(call, units, leftovers);
+  } else {
+    run_backward<S, Single<S>, T>(call, units, leftovers);
+  }
+#else
+  run_backward<S, Single<S>, T>(call, units, leftovers);
 #endif
-    BackwardWorker<S, Single<S>, T>(call, partials).run(units, begin, end);
-  });
   if (!call.bias_gradient) return;
   E* const drpb = static_cast<E*>(drpb_);
   const BiasTable<E>& bias = call.bias;
   std::fill(drpb, drpb + p.heads * bias.entries, E(0));
   Walk walk(p, call.plan, units, 0, 0);
   for (int64_t unit = 0; unit < units.count(); ++unit) {
-    const std::vector<E>& sums = partials[unit];
+    const std::vector<E>& sums = leftovers.bias[unit];
     if (sums.empty()) continue;
     const int64_t row_group = walk.row_group_of(unit);
     for (int64_t member = 0; member < bias.heads.per_key; ++member) {

@@ -27,11 +27,13 @@ const Table* find(const char* name) {
       {"avx512", kAvx512Table, avx512},
       {"avx512_fma", kAvx512Table, avx512},
       {"avx2", kAvx2Table, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")},
+#elif defined(__aarch64__)
+      {"neon", kNeonTable, true},
 #endif
       {"scalar", kScalarTable, true},
   };  // best first
   for (const Candidate& candidate : candidates) {
-    if (candidate.table == nullptr || !candidate.runs_here) continue;
+    if (!candidate.runs_here) continue;
     if (name == nullptr || std::strcmp(name, candidate.name) == 0) return candidate.table;
   }
   return nullptr;

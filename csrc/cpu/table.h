@@ -21,6 +21,8 @@ extern const Table* const kScalarTable;
 extern const Table* const kAvx2Table;
 extern const Table* const kAvx512Table;
 extern const Table* const kAvx512Bf16Table;
+#elif defined(__aarch64__)
+extern const Table* const kNeonTable;
 #endif
 
 // Chooses the set that later calls use; false when this machine or build lacks it. Null: the best there is.
