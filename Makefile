@@ -8,7 +8,11 @@ DESTDIR ?=
 # Arguments for natten in `make train` and `make bench`: make train ARGS="--epochs 2"
 ARGS ?=
 
-export WORKERS CUDA_ARCH
+# CUDA=1 builds build/lib/libnatten_cuda.so as well, for CUDA_ARCH ("8.0 9.0"; docs/cuda-kernels.md).
+CUDA ?= 0
+CUDA_ARCH ?=
+
+export WORKERS CUDA CUDA_ARCH
 
 VERSION := $(or $(shell git describe --tags --always --dirty 2>/dev/null),unknown)
 IN_ENV := scripts/env
@@ -22,12 +26,12 @@ GO_LDFLAGS = -X main.version=$(VERSION) -r $(RUNPATH)
 SUBMAKE = $(MAKE) $(if $(filter -j%,$(MAKEFLAGS)),,-j$(WORKERS)) --no-print-directory
 CSRC = $(SUBMAKE) -C csrc TORCH=$$($(IN_ENV) --torch) BUILD=$(CURDIR)/build
 
-.PHONY: help setup ready lib gotch build test test-setup test-csrc test-sanitize test-examples train bench lint fmt \
-  install clean
+.PHONY: help setup ready lib gotch build test cuda-check test-setup test-csrc test-sanitize test-examples train bench lint \
+  fmt install clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "Options: WORKERS=$(WORKERS) PREFIX=$(PREFIX) LIBTORCH= LIBTORCH_VERSION= GONATTEN_CACHE= CUDA_ARCH= ARGS="
+	@echo "Options: WORKERS=$(WORKERS) PREFIX=$(PREFIX) LIBTORCH= LIBTORCH_VERSION= GONATTEN_CACHE= CUDA= CUDA_ARCH= ARGS="
 
 setup: ## put libtorch into the cache folder (once)
 	@scripts/setup
@@ -42,7 +46,11 @@ ready:
 	@$(IN_ENV) --pkg-config "$(VERSION)" > build/natten.pc
 
 lib: ready
-	+@$(CSRC) lib
+	+@$(CSRC) lib $(if $(filter-out 0,$(CUDA)),cuda CUDA_HOME=$$($(IN_ENV) --cuda))
+
+cuda-check: ## compile the CUDA kernels for sm_90a, check what the compiler made of them (no GPU needed)
+	+@$(MAKE) --no-print-directory lib CUDA=1 CUDA_ARCH=9.0
+	@scripts/cuda-report --check
 
 # gotch is one long compilation on one core: it goes beside the library's many.
 gotch: ready
@@ -65,6 +73,7 @@ test-setup:
 # The library's own tests: csrc's target of that name, or its kernel test alone.
 test-csrc: build
 	+@if grep -q '^test:' csrc/Makefile; then $(CSRC) test; else $(CSRC) cpu-test && build/bin/cpu-test; fi
+	+@$(CSRC) tile-test && build/bin/tile-test
 
 test-sanitize: ready ## run the library's tests under the address and undefined-behaviour sanitizers
 	+@if grep -q '^test-sanitize:' csrc/Makefile; then $(CSRC) test-sanitize; else \

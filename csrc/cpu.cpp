@@ -1,164 +1,24 @@
-// Registers the operators for CPU tensors: check, allocate, hand views to the
-// kernels. Inputs may have any strides as long as the last dimension is
-// contiguous; one that is not costs a copy.
-#include <ATen/Context.h>
-#include <ATen/Functions.h>
-#include <torch/library.h>
-
-#include "composite.h"
+// Registers the operators for CPU tensors.
+#include "backend.h"
 #include "cpu/kernels.h"
 
 namespace natten {
 namespace {
 
-using at::Tensor;
-using Bools = c10::List<bool>;
-using Ints = at::IntArrayRef;
-
-Tensor rows(const Tensor& t) { return t.stride(-1) == 1 || t.size(-1) <= 1 ? t : t.contiguous(); }
-
-// A view of [B, *spatial, H, ...] with the strides of unused leading axes zero.
-View view_of(const Tensor& t, const Problem& problem) {
-  View view;
-  view.data = t.data_ptr();
-  view.batch = t.stride(0);
-  for (int i = 0; i < problem.rank; i++) view.axis[kAxes - problem.rank + i] = t.stride(1 + i);
-  view.head = t.stride(problem.rank + 1);
-  return view;
-}
-
-// The bias as the kernels read it; undefined when there is none.
-Tensor bias_of(const OptionalTensor& rpb, at::ScalarType type) {
-  return has(rpb) ? rpb->to(accumulate_type(type)).contiguous() : Tensor();
-}
-const void* data_or_null(const Tensor& t) { return t.defined() ? t.data_ptr() : nullptr; }
-
-// The gradient buffer of the bias and what autograd gets of it: rpb's own dtype.
-struct BiasGradient {
-  Tensor sum;
-  BiasGradient(const Problem& problem, const Tensor& q, bool wanted) {
-    if (wanted) sum = at::zeros(bias_shape(problem), q.options().dtype(accumulate_type(q.scalar_type())));
-  }
-  void* data() const { return sum.defined() ? sum.data_ptr() : nullptr; }
-  Tensor result(const OptionalTensor& rpb, const Tensor& q) const {
-    return sum.defined() ? sum.to(rpb->scalar_type()) : at::empty({0}, q.options());
-  }
+struct CPUKernels {
+  struct Guard {
+    explicit Guard(c10::Device) {}
+  };
+  static constexpr auto na_forward = &cpu::na_forward;
+  static constexpr auto na_backward = &cpu::na_backward;
+  static constexpr auto qk_forward = &cpu::qk_forward;
+  static constexpr auto qk_backward = &cpu::qk_backward;
+  static constexpr auto av_forward = &cpu::av_forward;
+  static constexpr auto av_backward = &cpu::av_backward;
 };
-
-bool deterministic() { return at::globalContext().deterministicAlgorithms(); }
-
-std::tuple<Tensor, Tensor> na_forward(const Tensor& q_, const Tensor& k_, const Tensor& v_, const OptionalTensor& rpb,
-                                      Ints kernel_size, Ints dilation, const Bools& is_causal,
-                                      c10::optional<double> scale, Ints stride) {
-  const Problem problem = check_na("na", q_, k_, v_, rpb, {kernel_size, dilation, is_causal, stride}, scale);
-  const Tensor q = rows(q_), k = rows(k_), v = rows(v_), bias = bias_of(rpb, q.scalar_type());
-  Tensor out = at::empty(token_shape(problem, problem.value_dim), q.options());
-  Tensor lse = at::empty(token_shape(problem, -1), q.options().dtype(accumulate_type(q.scalar_type())));
-  if (out.numel() > 0) {
-    cpu::na_forward(problem, q.scalar_type(), view_of(q, problem), view_of(k, problem), view_of(v, problem),
-                    data_or_null(bias), view_of(out, problem), view_of(lse, problem));
-  }
-  return {out, lse};
-}
-
-Tensor na(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb, Ints kernel_size,
-          Ints dilation, const Bools& is_causal, c10::optional<double> scale, Ints stride,
-          const OptionalTensor& extra_k, const OptionalTensor& extra_v, double dropout_p,
-          c10::optional<int64_t> seed) {
-  const Extras extras{extra_k, extra_v, dropout_p, seed};
-  if (extras.any()) return na_with_extras(q, k, v, rpb, {kernel_size, dilation, is_causal, stride}, scale, extras);
-  return std::get<0>(na_forward(q, k, v, rpb, kernel_size, dilation, is_causal, scale, stride));
-}
-
-std::tuple<Tensor, Tensor, Tensor, Tensor> na_backward(const Tensor& dout_, const Tensor& q_, const Tensor& k_,
-                                                       const Tensor& v_, const OptionalTensor& rpb,
-                                                       const Tensor& out_, const Tensor& lse, Ints kernel_size,
-                                                       Ints dilation, const Bools& is_causal,
-                                                       c10::optional<double> scale, Ints stride, bool rpb_grad) {
-  const char* op = "_na_backward";
-  const Problem problem = check_na(op, q_, k_, v_, rpb, {kernel_size, dilation, is_causal, stride}, scale);
-  check_same(op, "dout", dout_, token_shape(problem, problem.value_dim), q_);
-  check_same(op, "out", out_, token_shape(problem, problem.value_dim), q_);
-  const Tensor q = rows(q_), k = rows(k_), v = rows(v_), dout = rows(dout_), out = rows(out_);
-  const Tensor bias = bias_of(rpb, q.scalar_type());
-  Tensor dq = at::empty(q.sizes(), q.options());
-  Tensor dk = at::empty(k.sizes(), k.options());
-  Tensor dv = at::empty(v.sizes(), v.options());
-  const BiasGradient drpb(problem, q, rpb_grad && has(rpb));
-  if (out.numel() > 0) {
-    cpu::na_backward(problem, q.scalar_type(), view_of(q, problem), view_of(k, problem), view_of(v, problem),
-                     data_or_null(bias), view_of(out, problem), view_of(lse, problem), view_of(dout, problem),
-                     view_of(dq, problem), view_of(dk, problem), view_of(dv, problem), drpb.data(), deterministic());
-  }
-  return {dq, dk, dv, drpb.result(rpb, q)};
-}
-
-Tensor na_qk(const Tensor& q_, const Tensor& k_, const OptionalTensor& rpb, Ints kernel_size, Ints dilation,
-             const Bools& is_causal, double scale, Ints stride) {
-  const Problem problem = check_qk("na_qk", q_, k_, rpb, {kernel_size, dilation, is_causal, stride}, scale);
-  const Tensor q = rows(q_), k = rows(k_), bias = bias_of(rpb, q.scalar_type());
-  Tensor logits = at::empty(token_shape(problem, problem.slots()), q.options());
-  if (logits.numel() > 0) {
-    cpu::qk_forward(problem, q.scalar_type(), view_of(q, problem), view_of(k, problem), data_or_null(bias),
-                    view_of(logits, problem));
-  }
-  return logits;
-}
-
-std::tuple<Tensor, Tensor, Tensor> na_qk_backward(const Tensor& dlogits_, const Tensor& q_, const Tensor& k_,
-                                                  const OptionalTensor& rpb, Ints kernel_size, Ints dilation,
-                                                  const Bools& is_causal, double scale, Ints stride, bool rpb_grad) {
-  const char* op = "_na_qk_backward";
-  const Problem problem = check_qk(op, q_, k_, rpb, {kernel_size, dilation, is_causal, stride}, scale);
-  check_same(op, "dlogits", dlogits_, token_shape(problem, problem.slots()), q_);
-  const Tensor q = rows(q_), k = rows(k_), dlogits = rows(dlogits_);
-  Tensor dq = at::empty(q.sizes(), q.options());
-  Tensor dk = at::empty(k.sizes(), k.options());
-  const BiasGradient drpb(problem, q, rpb_grad && has(rpb));
-  if (dlogits.numel() > 0) {
-    cpu::qk_backward(problem, q.scalar_type(), view_of(q, problem), view_of(k, problem), view_of(dlogits, problem),
-                     view_of(dq, problem), view_of(dk, problem), drpb.data(), deterministic());
-  }
-  return {dq, dk, drpb.result(rpb, q)};
-}
-
-Tensor na_av(const Tensor& attn_, const Tensor& v_, Ints kernel_size, Ints dilation, const Bools& is_causal,
-             Ints stride) {
-  const Problem problem = check_av("na_av", attn_, v_, {kernel_size, dilation, is_causal, stride});
-  const Tensor attn = rows(attn_), v = rows(v_);
-  Tensor out = at::empty(token_shape(problem, problem.value_dim), v.options());
-  if (out.numel() > 0) {
-    cpu::av_forward(problem, v.scalar_type(), view_of(attn, problem), view_of(v, problem), view_of(out, problem));
-  }
-  return out;
-}
-
-std::tuple<Tensor, Tensor> na_av_backward(const Tensor& dout_, const Tensor& attn_, const Tensor& v_,
-                                          Ints kernel_size, Ints dilation, const Bools& is_causal, Ints stride) {
-  const char* op = "_na_av_backward";
-  const Problem problem = check_av(op, attn_, v_, {kernel_size, dilation, is_causal, stride});
-  check_same(op, "dout", dout_, token_shape(problem, problem.value_dim), attn_);
-  const Tensor dout = rows(dout_), attn = rows(attn_), v = rows(v_);
-  Tensor dattn = at::empty(attn.sizes(), attn.options());
-  Tensor dv = at::empty(v.sizes(), v.options());
-  if (dout.numel() > 0) {
-    cpu::av_backward(problem, v.scalar_type(), view_of(attn, problem), view_of(v, problem), view_of(dout, problem),
-                     view_of(dattn, problem), view_of(dv, problem), deterministic());
-  }
-  return {dattn, dv};
-}
 
 }  // namespace
 
-TORCH_LIBRARY_IMPL(natten, CPU, m) {
-  m.impl("na", na);
-  m.impl("na_lse", na_forward);
-  m.impl("na_qk", na_qk);
-  m.impl("na_av", na_av);
-  m.impl("_na_forward", na_forward);
-  m.impl("_na_backward", na_backward);
-  m.impl("_na_qk_backward", na_qk_backward);
-  m.impl("_na_av_backward", na_av_backward);
-}
+TORCH_LIBRARY_IMPL(natten, CPU, m) { backend::Operators<CPUKernels>::register_with(m); }
 
 }  // namespace natten

@@ -152,6 +152,7 @@ NATTEN_API char* natten_script_run(natten_script script, const natten_tensor* in
 NATTEN_API const char* natten_cpu_instruction_set(void); /* of the kernels in use */
 NATTEN_API const char* natten_libtorch_version(void);    /* of the headers it was built with */
 NATTEN_API int natten_has_cuda(void);                    /* CUDA kernels are registered */
+NATTEN_API const char* natten_cuda_status(void);         /* why there are none, one sentence; "" where there are */
 
 #ifdef __cplusplus
 }

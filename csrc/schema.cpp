@@ -25,6 +25,9 @@ TORCH_LIBRARY_FRAGMENT(natten, m) {
   // Attention over disjoint sets of keys, combined as if it had been one softmax.
   m.def("merge_attentions(Tensor[] outs, Tensor[] lses) -> (Tensor out, Tensor lse)");
 
+  // Compute capability of a CUDA device, major * 10 + minor; implemented where CUDA kernels are loaded.
+  m.def("_cuda_capability(int device) -> int");
+
   m.def("_na_forward(Tensor q, Tensor k, Tensor v, Tensor? rpb, " NATTEN_GEOMETRY
         ", float? scale, int[] stride) -> (Tensor out, Tensor lse)");
   m.def("_na_backward(Tensor dout, Tensor q, Tensor k, Tensor v, Tensor? rpb, Tensor out, Tensor lse, " NATTEN_GEOMETRY

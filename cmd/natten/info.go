@@ -3,8 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 
@@ -91,13 +89,8 @@ func whyNoCUDA() string {
 	if runtime.GOOS != "linux" {
 		return "CUDA is used on Linux only"
 	}
-	if drivers, _ := filepath.Glob("/dev/nvidia[0-9]*"); len(drivers) == 0 {
-		if _, err := os.Stat("/dev/dxg"); err != nil { // WSL
-			return "no NVIDIA device on this machine"
-		}
-	}
-	if !torch.HasCUDAKernels() {
-		return "this build has no CUDA kernels"
+	if reason := torch.CUDAStatus(); reason != "" {
+		return reason
 	}
 	s := torch.NewScope()
 	defer s.Close()

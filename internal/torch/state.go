@@ -50,3 +50,7 @@ func CPUInstructionSet() string { return C.GoString(C.natten_cpu_instruction_set
 
 // HasCUDAKernels reports whether CUDA kernels of natten::na are loaded.
 func HasCUDAKernels() bool { return C.natten_has_cuda() != 0 }
+
+// CUDAStatus says in one sentence why there are no CUDA kernels ("there is no
+// NVIDIA driver ..."); it is empty where there are.
+func CUDAStatus() string { return C.GoString(C.natten_cuda_status()) }

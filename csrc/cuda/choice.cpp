@@ -1,0 +1,39 @@
+#include "choice.h"
+
+#include <cstring>
+
+namespace natten::cuda {
+namespace {
+
+const char* tile_refuses(const tile::Request& request, bool backward, bool bias, bool bias_gradient) {
+  return backward ? tile::refuses_backward(request, bias, bias_gradient) : tile::refuses_forward(request, bias);
+}
+const char* never_refuses(const tile::Request&, bool, bool, bool) { return nullptr; }
+
+constexpr Candidate kTable[kCandidates] = {
+    {Class::kTile, "tile", "fused on tensor cores (mma.sync)", tile_refuses},
+    {Class::kNaive, "naive", "one warp per query, any shape and dtype", never_refuses},
+};
+
+}  // namespace
+
+const Candidate* candidates() { return kTable; }
+
+const Candidate* choose(const tile::Request& request, bool backward, bool bias, bool bias_gradient, const char* forced,
+                        const char** reason) {
+  const bool any = forced == nullptr || *forced == '\0' || std::strcmp(forced, "auto") == 0;
+  *reason = nullptr;
+  for (const Candidate& candidate : kTable) {
+    if (!any && std::strcmp(forced, candidate.name) != 0) continue;
+    const char* const refusal = candidate.refuses(request, backward, bias, bias_gradient);
+    if (refusal == nullptr) return &candidate;
+    if (!any) {
+      *reason = refusal;
+      return nullptr;
+    }
+  }
+  *reason = "there is no kernel class of that name; want auto, tile or naive";
+  return nullptr;
+}
+
+}  // namespace natten::cuda

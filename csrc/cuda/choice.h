@@ -1,0 +1,28 @@
+// Which kernel class runs a call: the first of the table that does not refuse
+// it. NATTEN_BACKEND=tile or naive forces one; a class that is forced and
+// refuses is an error that says why.
+#pragma once
+
+#include "tile.h"
+
+namespace natten::cuda {
+
+enum class Class { kTile, kNaive };
+
+struct Candidate {
+  Class kernels;
+  const char* name;
+  const char* what;
+  // Null when it takes the call, else why not.
+  const char* (*refuses)(const tile::Request& request, bool backward, bool bias, bool bias_gradient);
+};
+
+// Fastest first.
+constexpr int kCandidates = 2;
+const Candidate* candidates();
+
+// `forced`: a name, "auto" or null. Sets `reason` when the forced class refuses or does not exist.
+const Candidate* choose(const tile::Request& request, bool backward, bool bias, bool bias_gradient, const char* forced,
+                        const char** reason);
+
+}  // namespace natten::cuda

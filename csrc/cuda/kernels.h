@@ -1,0 +1,28 @@
+// What the CUDA library offers to the operators: one table of functions, found
+// by name when libnatten.so opens it. They are those of cpu/kernels.h, on
+// device memory and the current stream of the current device. A launch that
+// fails throws c10::Error; nothing waits for the device.
+#pragma once
+
+#include <c10/core/ScalarType.h>
+
+#include "../cpu/kernels.h"
+
+namespace natten::cuda {
+
+constexpr int kTableVersion = 1;
+
+struct Table {
+  int version;
+  decltype(&cpu::na_forward) na_forward;
+  decltype(&cpu::na_backward) na_backward;
+  decltype(&cpu::qk_forward) qk_forward;
+  decltype(&cpu::qk_backward) qk_backward;
+  decltype(&cpu::av_forward) av_forward;
+  decltype(&cpu::av_backward) av_backward;
+  int (*capability)(int device);  // major * 10 + minor
+};
+
+}  // namespace natten::cuda
+
+extern "C" __attribute__((visibility("default"))) const natten::cuda::Table* natten_cuda_table();

@@ -1,0 +1,157 @@
+// The table of libnatten_cuda.so: current stream, memory from libtorch's
+// allocator, launch check; the kernel class comes from choice.h.
+#include <c10/cuda/CUDACachingAllocator.h>
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAFunctions.h>
+#include <c10/cuda/CUDAStream.h>
+
+#include <cstdlib>
+#include <limits>
+#include <vector>
+
+#include "choice.h"
+#include "kernels.h"
+#include "tile_geometry.h"
+
+namespace natten::cuda {
+namespace {
+
+Type type_of(c10::ScalarType type) {
+  switch (type) {
+    case c10::ScalarType::Double:
+      return Type::kDouble;
+    case c10::ScalarType::Float:
+      return Type::kFloat;
+    case c10::ScalarType::Half:
+      return Type::kHalf;
+    default:
+      return Type::kBFloat16;
+  }
+}
+
+// Temporary memory of one call. The allocator hands a block out again only in the order of the stream, so it may go
+// when the call returns; inside a graph capture it belongs to the graph's pool.
+class Memory {
+ public:
+  Workspace workspace() { return {allocate, this}; }
+
+ private:
+  static void* allocate(void* self, size_t bytes) {
+    auto& blocks = static_cast<Memory*>(self)->blocks_;
+    blocks.push_back(c10::cuda::CUDACachingAllocator::get()->allocate(bytes));
+    return blocks.back().get();
+  }
+  std::vector<c10::DataPtr> blocks_;
+};
+
+cudaStream_t stream() { return c10::cuda::getCurrentCUDAStream().stream(); }
+
+int attribute(cudaDeviceAttr which, int device) {
+  int value = 0;
+  C10_CUDA_CHECK(cudaDeviceGetAttribute(&value, which, device));
+  return value;
+}
+
+int capability_of(int device) {
+  return attribute(cudaDevAttrComputeCapabilityMajor, device) * 10 +
+         attribute(cudaDevAttrComputeCapabilityMinor, device);
+}
+
+// Rows of sixteen bytes: the address and every stride that is used.
+bool aligned(const Problem& p, c10::ScalarType type, std::initializer_list<View> views) {
+  const int64_t piece = 16 / static_cast<int64_t>(c10::elementSize(type));
+  for (const View& view : views) {
+    if (reinterpret_cast<uintptr_t>(view.data) % 16 != 0) return false;
+    if (p.batch > 1 && view.batch % piece != 0) return false;
+    if (view.head % piece != 0) return false;
+    for (int a = 0; a < kAxes; a++) {
+      if (p.axis[a].length > 1 && view.axis[a] % piece != 0) return false;
+    }
+  }
+  return true;
+}
+
+bool near(const Problem& p, std::initializer_list<View> views) {
+  for (const View& view : views) {
+    if (!fits_lattice(p, view)) return false;
+  }
+  return true;
+}
+
+Class class_of(const Problem& p, c10::ScalarType type, bool backward, const void* rpb, const void* drpb,
+               std::initializer_list<View> views) {
+  int device = 0;
+  C10_CUDA_CHECK(cudaGetDevice(&device));
+  const tile::Request request{p,
+                              type_of(type),
+                              aligned(p, type, views),
+                              near(p, views),
+                              capability_of(device),
+                              attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device)};
+  const char* const forced = std::getenv("NATTEN_BACKEND");
+  const char* reason = nullptr;
+  const Candidate* const candidate = choose(request, backward, rpb != nullptr, drpb != nullptr, forced, &reason);
+  TORCH_CHECK(candidate != nullptr, "natten: NATTEN_BACKEND is ", forced, ", but ", reason);
+  return candidate->kernels;
+}
+
+void na_forward(const Problem& p, c10::ScalarType type, const View& q, const View& k, const View& v, const void* rpb,
+                const View& out, const View& lse) {
+  const bool tile = class_of(p, type, false, rpb, nullptr, {q, k, v, out}) == Class::kTile;
+  (tile ? tile::na_forward : naive::na_forward)(stream(), p, type_of(type), q, k, v, rpb, out, lse);
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+}
+
+void na_backward(const Problem& p, c10::ScalarType type, const View& q, const View& k, const View& v, const void* rpb,
+                 const View& out, const View& lse, const View& dout, const View& dq, const View& dk, const View& dv,
+                 void* drpb, bool) {
+  Memory memory;
+  const bool tile = class_of(p, type, true, rpb, drpb, {q, k, v, out, dout, dq, dk, dv}) == Class::kTile;
+  (tile ? tile::na_backward : naive::na_backward)(stream(), p, type_of(type), q, k, v, rpb, out, lse, dout, dq, dk, dv,
+                                                  drpb, memory.workspace());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+}
+
+void qk_forward(const Problem& p, c10::ScalarType type, const View& q, const View& k, const void* rpb,
+                const View& logits) {
+  naive::dot_keys(stream(), p, type_of(type), p.dim, p.scale, -std::numeric_limits<double>::infinity(), q, k, rpb,
+                  logits);
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+}
+
+void qk_backward(const Problem& p, c10::ScalarType type, const View& q, const View& k, const View& dlogits,
+                 const View& dq, const View& dk, void* drpb, bool) {
+  naive::gather_keys(stream(), p, type_of(type), p.dim, p.scale, dlogits, k, dq);
+  naive::gather_queries(stream(), p, type_of(type), p.dim, p.scale, dlogits, q, dk);
+  Memory memory;
+  if (drpb != nullptr) naive::sum_bias(stream(), p, type_of(type), dlogits, drpb, memory.workspace());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+}
+
+void av_forward(const Problem& p, c10::ScalarType type, const View& attention, const View& v, const View& out) {
+  naive::gather_keys(stream(), p, type_of(type), p.value_dim, 1.0, attention, v, out);
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+}
+
+void av_backward(const Problem& p, c10::ScalarType type, const View& attention, const View& v, const View& dout,
+                 const View& dattention, const View& dv, bool) {
+  naive::dot_keys(stream(), p, type_of(type), p.value_dim, 1.0, 0.0, dout, v, nullptr, dattention);
+  naive::gather_queries(stream(), p, type_of(type), p.value_dim, 1.0, attention, dout, dv);
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+}
+
+int capability(int device) {
+  TORCH_CHECK(device >= 0 && device < c10::cuda::device_count(), "natten::_cuda_capability: device is ", device,
+              ", want one of the ", static_cast<int>(c10::cuda::device_count()), " CUDA devices");
+  return capability_of(device);
+}
+
+}  // namespace
+}  // namespace natten::cuda
+
+const natten::cuda::Table* natten_cuda_table() {
+  using namespace natten::cuda;
+  static const Table table{kTableVersion, na_forward, na_backward, qk_forward,
+                           qk_backward,   av_forward, av_backward, capability};
+  return &table;
+}

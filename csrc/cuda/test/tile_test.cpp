@@ -1,0 +1,313 @@
+// The tile program with the host primitives, in the CUDA tile shapes, against
+// the definition in double; and the index mathematics where numbers exceed 31
+// bits. Needs neither nvcc nor a GPU.
+//
+//   tile-test [configurations = 60] [seed = 1]
+//
+// Prints each failure with the seed that repeats it; exit status 1 when there is one.
+#include <c10/util/BFloat16.h>
+#include <c10/util/Half.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <random>
+#include <string>
+
+#include "../../cpu/test/reference.h"
+#include "../tile_host.h"
+
+namespace natten::cuda::test {
+namespace {
+
+using natten::cpu::test::Reference;
+
+int failures = 0;
+
+void fail(const std::string& what) {
+  failures++;
+  std::printf("%s\n", what.c_str());
+}
+
+std::string describe(const Problem& p) {
+  std::string text = "b" + std::to_string(p.batch) + " h" + std::to_string(p.heads) + "/" + std::to_string(p.kv_heads) +
+                     " d" + std::to_string(p.dim) + "/" + std::to_string(p.value_dim);
+  for (const Axis& axis : p.axis) {
+    text += " [n" + std::to_string(axis.length) + " k" + std::to_string(axis.kernel) + " d" +
+            std::to_string(axis.dilation) + " s" + std::to_string(axis.stride) + (axis.causal ? " causal]" : "]");
+  }
+  return text;
+}
+
+// A dense [batch, head, token, dim] tensor.
+template <class T>
+struct Dense {
+  std::vector<T> values;
+  View view;
+  Dense(const Problem& p, int64_t heads, int64_t dim) : values(p.batch * heads * p.tokens() * dim) {
+    view.data = values.data();
+    view.axis[2] = dim;
+    view.axis[1] = view.axis[2] * p.axis[2].length;
+    view.axis[0] = view.axis[1] * p.axis[1].length;
+    view.head = view.axis[0] * p.axis[0].length;
+    view.batch = view.head * heads;
+  }
+  void set(const std::vector<double>& from) {
+    for (size_t i = 0; i < from.size(); i++) values[i] = static_cast<T>(from[i]);
+  }
+};
+
+template <class T>
+void expect_near(const Problem& p, unsigned seed, const char* name, const std::vector<T>& got,
+                 const std::vector<double>& want, double tolerance) {
+  double scale = 1e-3, worst = 0;
+  for (double x : want) scale = std::max(scale, std::abs(x));
+  for (size_t i = 0; i < want.size(); i++) {
+    const double error = std::abs(static_cast<double>(got[i]) - want[i]) / scale;
+    if (!(error <= worst)) worst = std::isnan(error) ? 1e30 : error;
+  }
+  if (worst > tolerance) {
+    fail("seed " + std::to_string(seed) + ": " + name + " off by " + std::to_string(worst) + ": " + describe(p));
+  }
+}
+
+template <class T, int kDim>
+void check(const Problem& p, bool with_bias, unsigned seed, double tolerance) {
+  std::mt19937 random(seed);
+  std::normal_distribution<double> normal;
+  const auto fill = [&](int64_t count) {
+    std::vector<double> values(count);
+    for (double& x : values) x = static_cast<double>(static_cast<T>(normal(random)));
+    return values;
+  };
+  const int64_t tokens = p.tokens();
+  Reference r;
+  r.q = fill(p.batch * p.heads * tokens * p.dim);
+  r.k = fill(p.batch * p.kv_heads * tokens * p.dim);
+  r.v = fill(p.batch * p.kv_heads * tokens * p.value_dim);
+  r.dout = fill(p.batch * p.heads * tokens * p.value_dim);
+  if (with_bias) {
+    r.rpb = fill(p.heads * p.bias_entries());
+    for (double& x : r.rpb) x = static_cast<float>(x);
+  }
+  compute(p, r);
+
+  Dense<T> q(p, p.heads, p.dim), k(p, p.kv_heads, p.dim), v(p, p.kv_heads, p.value_dim), out(p, p.heads, p.value_dim),
+      dout(p, p.heads, p.value_dim), dq(p, p.heads, p.dim), dk(p, p.kv_heads, p.dim), dv(p, p.kv_heads, p.value_dim);
+  Dense<float> lse(p, p.heads, 1), mean(p, p.heads, 1);
+  q.set(r.q), k.set(r.k), v.set(r.v), dout.set(r.dout);
+  const std::vector<float> rpb(r.rpb.begin(), r.rpb.end());
+  TileCall call{};
+  call.p = p;
+  call.tiling = tiling_of(p);
+  call.q = q.view, call.k = k.view, call.v = v.view, call.out = out.view, call.lse = lse.view;
+  call.dout = dout.view, call.dq = dq.view, call.dk = dk.view, call.dv = dv.view, call.mean = mean.view;
+  call.rpb = with_bias ? rpb.data() : nullptr;
+  call.entries = static_cast<int>(p.bias_entries());
+  call.parts = 1 + random() % call.tiling.items;
+  std::vector<float> partial(call.parts * p.heads * call.entries, -7.0f);
+  const int entries = with_bias ? call.entries : 0;
+
+  HostMachine<T, kDim, columns_of(Pass::kForward, kDim)> forward(Pass::kForward, entries, false);
+  for (int64_t head = 0; head < p.heads; head++) {
+    for (int64_t w = 0; w < call.parts; w++) forward_program(forward, call, head, w);
+  }
+  call.drpb = with_bias ? partial.data() : nullptr;
+  HostMachine<T, kDim, columns_of(Pass::kQueryGradient, kDim)> queries(Pass::kQueryGradient, entries, with_bias);
+  for (int64_t head = 0; head < p.heads; head++) {
+    for (int64_t w = 0; w < call.parts; w++) dq_program(queries, call, head, w);
+  }
+  HostMachine<T, kDim, columns_of(Pass::kKeyGradient, kDim)> keys(Pass::kKeyGradient, entries, false);
+  for (int64_t head = 0; head < p.kv_heads; head++) {
+    for (int64_t w = 0; w < call.parts; w++) dkv_program(keys, call, head, w);
+  }
+  expect_near(p, seed, "lse", lse.values, r.lse, 1e-5);
+  expect_near(p, seed, "out", out.values, r.out, tolerance);
+  expect_near(p, seed, "dq", dq.values, r.dq, 2 * tolerance);
+  expect_near(p, seed, "dk", dk.values, r.dk, 2 * tolerance);
+  expect_near(p, seed, "dv", dv.values, r.dv, 2 * tolerance);
+  if (with_bias) {
+    std::vector<double> drpb(p.heads * call.entries);
+    for (size_t i = 0; i < partial.size(); i++) drpb[i % drpb.size()] += partial[i];
+    expect_near(p, seed, "drpb", drpb, r.drpb, 2 * tolerance);
+  }
+}
+
+Problem random_problem(std::mt19937& random, bool* bias) {
+  const auto pick = [&](std::initializer_list<int64_t> values) { return *(values.begin() + random() % values.size()); };
+  Problem p;
+  p.rank = 1 + random() % 3;
+  p.batch = pick({1, 1, 2});
+  p.kv_heads = pick({1, 2});
+  p.heads = p.kv_heads * pick({1, 1, 2});
+  p.dim = pick({8, 16, 32, 32, 40});
+  p.value_dim = random() % 3 == 0 ? pick({8, 24, 48}) : p.dim;
+  *bias = random() % 2 == 0;
+  for (int a = kAxes - p.rank; a < kAxes; a++) {
+    Axis& axis = p.axis[a];
+    axis.kernel = p.rank == 1   ? pick({1, 2, 7, 13, 33, 70})
+                  : p.rank == 2 ? pick({1, 2, 3, 7, 7, 8})
+                                : pick({1, 2, 3, 4});
+    axis.dilation = pick({1, 1, 1, 2, 3});
+    axis.stride = random() % 3 == 0 ? 1 + random() % axis.kernel : 1;
+    axis.causal = !*bias && random() % 3 == 0;
+    axis.length = axis.kernel * axis.dilation + random() % (p.rank == 1 ? 90 : p.rank == 2 ? 12 : 4);
+  }
+  while (p.tokens() > 500) {
+    Axis& axis = p.axis[random() % kAxes];
+    axis.length = std::max(axis.kernel * axis.dilation, axis.length * 3 / 4);
+    if (axis.kernel > 3 && random() % 2 == 0) axis.kernel--, axis.stride = 1;
+  }
+  p.scale = 1.0 / std::sqrt(static_cast<double>(p.dim));
+  return p;
+}
+
+// Tensors whose batches lie 2^32 elements apart, in memory that is only promised: the addresses of the tile program.
+void check_far_apart() {
+  Problem p;
+  p.rank = 1;
+  p.batch = 3;
+  p.heads = p.kv_heads = 1;
+  p.dim = p.value_dim = 32;
+  p.axis[2] = {96, 5, 1, 1, false};
+  p.scale = 0.2;
+  const int64_t apart = int64_t{1} << 32;
+  const size_t bytes = sizeof(c10::Half) * (apart * 2 + 96 * 32);
+  std::vector<c10::Half*> memory;
+  for (int i = 0; i < 4; i++) {
+    void* const at = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (at == MAP_FAILED) {
+      std::printf("far apart: not run, the system promises no 17 GB\n");
+      return;
+    }
+    memory.push_back(static_cast<c10::Half*>(at));
+  }
+  std::mt19937 random(5);
+  std::normal_distribution<float> normal;
+  for (int i = 0; i < 3; i++) {
+    for (int64_t b = 0; b < 3; b++) {
+      for (int j = 0; j < 96 * 32; j++) memory[i][b * apart + j] = normal(random);
+    }
+  }
+  TileCall call{};
+  call.p = p;
+  call.tiling = tiling_of(p);
+  View* const views[] = {&call.q, &call.k, &call.v, &call.out};
+  for (int i = 0; i < 4; i++) {
+    views[i]->data = memory[i];
+    views[i]->batch = apart;
+    views[i]->axis[2] = 32;
+  }
+  call.parts = 1;
+  HostMachine<c10::Half, 32, 64> machine(Pass::kForward, 0, false);
+  forward_program(machine, call, 0, 0);
+  for (int64_t b = 0; b < 3; b++) {
+    for (int i = 0; i < 96; i++) {
+      double weights[5], total = 0, error = 0;
+      const int first = std::clamp(i - 2, 0, 91);
+      for (int t = 0; t < 5; t++) {
+        double logit = 0;
+        for (int d = 0; d < 32; d++) {
+          logit += static_cast<double>(memory[0][b * apart + i * 32 + d]) * memory[1][b * apart + (first + t) * 32 + d];
+        }
+        total += weights[t] = std::exp(0.2 * logit);
+      }
+      for (int d = 0; d < 32; d++) {
+        double want = 0;
+        for (int t = 0; t < 5; t++) want += weights[t] / total * memory[2][b * apart + (first + t) * 32 + d];
+        error = std::max(error, std::abs(want - memory[3][b * apart + i * 32 + d]));
+      }
+      if (!(error < 5e-3)) fail("far apart: batch " + std::to_string(b) + " query " + std::to_string(i) + " off");
+    }
+  }
+  for (c10::Half* at : memory) munmap(at, bytes);
+}
+
+// index.h at sizes beyond 31 bits: numbers of tokens and rows there and back, the audience against the windows.
+void check_index() {
+  Problem p;
+  p.rank = 3;
+  p.batch = 7;
+  p.heads = p.kv_heads = 3;
+  p.axis[0] = {3000, 7, 3, 1, false};
+  p.axis[1] = {2000, 13, 7, 5, false};
+  p.axis[2] = {5'000'000'011, 33, 1'000'003, 4, true};
+  View view;
+  view.axis[2] = 3 * 32;
+  view.axis[1] = view.axis[2] * p.axis[2].length;
+  view.axis[0] = view.axis[1] * p.axis[1].length;
+  std::mt19937_64 random(9);
+  for (int i = 0; i < 20000; i++) {
+    const int64_t number = static_cast<int64_t>(random() % static_cast<uint64_t>(p.tokens()));
+    const Token key = token_at(p, number);
+    if (row_of(view, 0, key, 0) != number * 96) return fail("index: token " + std::to_string(number) + " is misplaced");
+    const Audience audience = audience_of(p, key);
+    for (int a = 0; a < kAxes; a++) {
+      const Axis& axis = p.axis[a];
+      const auto sees = [&](int64_t query) {
+        if (query < 0 || query >= axis.length) return false;
+        const Window w = window_of(axis, query);
+        return w.first <= key.at[a] && key.at[a] <= w.first + (w.count - 1) * axis.dilation;
+      };
+      const int64_t first = audience.first.at[a], last = first + (audience.count[a] - 1) * axis.dilation;
+      const bool right = audience.count[a] == 0 || (sees(first) && sees(last));
+      if (!right || sees(first - axis.dilation) || sees(last + axis.dilation)) {
+        return fail("index: the queries of key " + std::to_string(key.at[a]) + " on axis " + std::to_string(a));
+      }
+    }
+  }
+}
+
+// Box::coordinates divides by way of floats: every number of boxes of many shapes.
+void check_box() {
+  for (const auto& size : {std::array<int, 3>{1, 1, 1 << 20},
+                           {1, 1023, 1025},
+                           {101, 101, 101},
+                           {7, 3, 333},
+                           {1, 87, 87},
+                           {64, 128, 128},
+                           {1000, 1000, 1},
+                           {3, 349525, 1}}) {
+    const Span spans[kAxes] = {{0, size[0] - 1}, {0, size[1] - 1}, {0, size[2] - 1}};
+    const Box box = box_of(spans);
+    for (int i = 0; i < box.count(); i++) {
+      int at[kAxes];
+      box.coordinates(i, at);
+      const bool right = at[2] == i % size[2] && at[1] == i / size[2] % size[1] && at[0] == i / size[2] / size[1];
+      if (!right) return fail("box: number " + std::to_string(i) + " of " + std::to_string(box.count()));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace natten::cuda::test
+
+int main(int argc, char** argv) {
+  using namespace natten::cuda::test;
+  const int configurations = argc > 1 ? std::atoi(argv[1]) : 60;
+  const unsigned seed = argc > 2 ? static_cast<unsigned>(std::atoi(argv[2])) : 1;
+  check_box();
+  check_index();
+  check_far_apart();
+  for (int i = 0; i < configurations; i++) {
+    std::mt19937 random(seed + i);
+    bool bias = false;
+    const natten::Problem p = random_problem(random, &bias);
+    const bool wide = std::max(p.dim, p.value_dim) > 32;
+    switch (i % 3) {
+      case 0:
+        wide ? check<float, 64>(p, bias, seed + i, 2e-5) : check<float, 32>(p, bias, seed + i, 2e-5);
+        break;
+      case 1:
+        wide ? check<c10::Half, 128>(p, bias, seed + i, 4e-3) : check<c10::Half, 32>(p, bias, seed + i, 4e-3);
+        break;
+      default:
+        wide ? check<c10::BFloat16, 64>(p, bias, seed + i, 3e-2) : check<c10::BFloat16, 32>(p, bias, seed + i, 3e-2);
+    }
+  }
+  std::printf("tile program: %d configurations from seed %u, %d failures\n", configurations, seed, failures);
+  return failures == 0 ? 0 : 1;
+}

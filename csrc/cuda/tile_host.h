@@ -1,0 +1,181 @@
+// The tile primitives as plain loops: one thread does what a block does.
+#pragma once
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "tile_memory.h"
+
+namespace natten::cuda {
+
+template <class T, int kDim_, int kColumns_>
+class HostMachine {
+ public:
+  using Element = T;
+  static constexpr int kDim = kDim_;
+  static constexpr int kColumns = kColumns_;
+  using Memory = TileMemory<T, kDim, kColumns>;
+  static constexpr int kSlopeStride = Memory::kSlopeStride;
+  using PaneType = Pane<T, kDim>;
+
+  HostMachine(Pass pass, int bias_entries, bool bias_gradient) {
+    // What nobody wrote must not matter.
+    buffer_.assign(memory_.place(nullptr, pass, bias_entries, bias_gradient) + 64, static_cast<char>(0xff));
+    memory_.place(buffer_.data() + (64 - reinterpret_cast<uintptr_t>(buffer_.data()) % 64), pass, bias_entries,
+                  bias_gradient);
+  }
+
+  template <int kWidth>
+  struct Acc {
+    std::vector<float> values = std::vector<float>(kTileRows * kWidth);
+    void clear() { std::fill(values.begin(), values.end(), 0.0f); }
+    template <class F>
+    void each(const F& f) {
+      for (int r = 0; r < kTileRows; r++) {
+        for (int c = 0; c < kWidth; c++) f(r, c, values[r * kWidth + c]);
+      }
+    }
+  };
+  struct Scores : Acc<kColumns> {};
+  using Sums = Acc<kDim>;
+  template <class V>
+  struct Rows {
+    std::vector<V> values;
+    const V& operator[](int row) const { return values[row]; }
+  };
+
+  Memory& memory() { return memory_; }
+  static float minus_infinity() { return -std::numeric_limits<float>::infinity(); }
+  static float exp2(float x) { return std::exp2(x); }
+  static float log2(float x) { return std::log2(x); }
+
+  template <class F>
+  void each(int count, const F& f) {
+    for (int i = 0; i < count; i++) f(i);
+  }
+  void sync() {}
+  void commit() {}
+  template <int kPending>
+  void wait() {}
+
+  template <class F>
+  void copy(PaneType pane, int rows, int64_t dim, const F& f) {
+    for (int r = 0; r < rows; r++) copy_row(pane.row(r), f(r), dim);
+  }
+
+  template <class F>
+  auto rows(const F& f) {
+    Rows<decltype(f(0))> result;
+    for (int r = 0; r < kTileRows; r++) result.values.push_back(f(r));
+    return result;
+  }
+  template <class V, class F>
+  auto rows_of(const Rows<V>& from, const F& f) {
+    return rows([&](int r) { return f(r, from[r]); });
+  }
+
+  void dims(int64_t dim, int64_t value_dim) {
+    dim_ = dim;
+    value_dim_ = value_dim;
+  }
+  template <class F>
+  void copy_both(PaneType a, PaneType b, int rows, const F& f) {
+    for (int r = 0; r < rows; r++) {
+      const T *from_a, *from_b;
+      const bool exists = f(r, &from_a, &from_b);
+      copy_row(a.row(r), exists ? from_a : nullptr, dim_);
+      copy_row(b.row(r), exists ? from_b : nullptr, value_dim_);
+    }
+  }
+
+  template <class F>
+  void reach(const F& f) {
+    for (int band = 0; band < kTileRows / kBandRows; band++) reach_[band] = f(band);
+  }
+  void chunk(int number) { first_ = number * kColumns; }
+  // Columns are left alone by sixteens, as on the device; what is in them is no number, lest somebody reads it.
+  bool within(int r, int c) const {
+    const Reach& reach = reach_[r / kBandRows];
+    return first_ + c / 16 * 16 + 16 > reach.begin && first_ + c / 16 * 16 < reach.end;
+  }
+  void clear(Scores& acc) {
+    acc.each([&](int r, int c, float& x) { x = within(r, c) ? 0.0f : std::numeric_limits<float>::quiet_NaN(); });
+  }
+  template <class F>
+  void each_score(Scores& acc, const F& f) {
+    acc.each([&](int r, int c, float& x) {
+      if (within(r, c)) f(r, c, x);
+    });
+  }
+
+  template <class P>
+  void multiply_transposed(Scores& acc, P a, P b) {
+    each_score(acc, [&](int r, int c, float& x) {
+      for (int d = 0; d < kDim; d++) x += static_cast<float>(a.row(r)[d]) * static_cast<float>(b.row(c)[d]);
+    });
+  }
+  template <class P>
+  void multiply(Sums& acc, const Scores& a, P b) {
+    acc.each([&](int r, int d, float& x) {
+      for (int c = 0; c < kColumns; c++) {
+        if (!within(r, c)) continue;
+        x += static_cast<float>(static_cast<T>(a.values[r * kColumns + c])) * static_cast<float>(b.row(c)[d]);
+      }
+    });
+  }
+  template <class F>
+  void pair(Scores& a, Scores& b, const F& f) {
+    each_score(a, [&](int r, int c, float& x) { f(r, c, x, b.values[r * kColumns + c]); });
+  }
+  void row_max(Scores& acc, Rows<float>& top) {
+    each_score(acc, [&](int r, int, float& x) { top.values[r] = std::max(top.values[r], x); });
+  }
+  void row_sum(Scores& acc, Rows<float>& total) {
+    each_score(acc, [&](int r, int, float& x) { total.values[r] += x; });
+  }
+  void finish_row_sum(Rows<float>&) {}
+  void scale_rows(Rows<float>& values, const Rows<float>& factor) {
+    for (int r = 0; r < kTileRows; r++) values.values[r] *= factor[r];
+  }
+  template <class A, class B>
+  Rows<float> row_dots(int64_t dim, const A& a, const B& b) {
+    return rows([&](int r) {
+      const T *const x = a(r), *const y = b(r);
+      float sum = 0;
+      for (int64_t d = 0; x != nullptr && d < dim; d++) sum += static_cast<float>(x[d]) * static_cast<float>(y[d]);
+      return sum;
+    });
+  }
+  void spill(Scores& acc, float* to) {
+    acc.each([&](int r, int c, float& x) { to[r * kSlopeStride + c] = within(r, c) ? x : 0.0f; });
+  }
+  template <class F>
+  void store(Sums& acc, PaneType, const Rows<float>& factor, int64_t dim, const F& f) {
+    acc.each([&](int r, int d, float& x) {
+      T* const to = f(r);
+      if (to != nullptr && d < dim) to[d] = static_cast<T>(x * factor[r]);
+    });
+  }
+  template <class F>
+  void store_rows(const Rows<float>& values, const F& f) {
+    for (int r = 0; r < kTileRows; r++) {
+      if (float* const to = f(r)) *to = values[r];
+    }
+  }
+
+ private:
+  static void copy_row(T* to, const T* from, int64_t dim) {
+    std::memset(static_cast<void*>(to), 0, sizeof(T) * kDim);
+    if (from != nullptr) std::memcpy(static_cast<void*>(to), from, sizeof(T) * dim);
+  }
+
+  std::vector<char> buffer_;
+  Memory memory_{};
+  int64_t dim_ = 0, value_dim_ = 0;
+  Reach reach_[kTileRows / kBandRows] = {};
+  int first_ = 0;
+};
+
+}  // namespace natten::cuda

@@ -1,0 +1,119 @@
+// Opens CUDA at run time, so that one program serves machines with and without
+// it: when this library is loaded on a machine that has a driver and a device,
+// libtorch_cuda.so and then libnatten_cuda.so are opened and the operators
+// registered for CUDA tensors. It must happen this early: libtorch remembers
+// whether CUDA is there from the first time anything asks.
+//
+// NATTEN_CUDA=0 leaves CUDA alone.
+#include <c10/core/DeviceGuard.h>
+#include <dlfcn.h>
+
+#include <cstdlib>
+#include <string>
+
+#include "backend.h"
+#include "cuda/kernels.h"
+#include "natten.h"
+
+namespace natten {
+namespace {
+
+const cuda::Table* table = nullptr;
+
+// What the table's functions look like to backend::Operators.
+struct CUDAKernels {
+  using Guard = c10::DeviceGuard;
+  template <class... Arguments>
+  static void na_forward(const Arguments&... arguments) {
+    table->na_forward(arguments...);
+  }
+  template <class... Arguments>
+  static void na_backward(const Arguments&... arguments) {
+    table->na_backward(arguments...);
+  }
+  template <class... Arguments>
+  static void qk_forward(const Arguments&... arguments) {
+    table->qk_forward(arguments...);
+  }
+  template <class... Arguments>
+  static void qk_backward(const Arguments&... arguments) {
+    table->qk_backward(arguments...);
+  }
+  template <class... Arguments>
+  static void av_forward(const Arguments&... arguments) {
+    table->av_forward(arguments...);
+  }
+  template <class... Arguments>
+  static void av_backward(const Arguments&... arguments) {
+    table->av_backward(arguments...);
+  }
+};
+
+// Loading libtorch_cuda.so costs a second, so the driver is asked first; it loads in milliseconds where there is none.
+std::string driver_defect() {
+  void* const driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+  if (driver == nullptr) return "there is no NVIDIA driver (libcuda.so.1) on this machine";
+  using Init = int (*)(unsigned);
+  using Count = int (*)(int*);
+  const auto init = reinterpret_cast<Init>(dlsym(driver, "cuInit"));
+  const auto count = reinterpret_cast<Count>(dlsym(driver, "cuDeviceGetCount"));
+  if (init == nullptr || count == nullptr) return "libcuda.so.1 is not a CUDA driver";
+  int devices = 0;
+  int result = init(0);
+  if (result == 0) result = count(&devices);
+  if (result != 0) return "the NVIDIA driver finds no usable device (CUDA error " + std::to_string(result) + ")";
+  if (devices == 0) return "the NVIDIA driver shows no device";
+  return "";
+}
+
+// The file beside this library, or the plain name for the loader to find.
+std::string beside_this_library(const char* name) {
+  Dl_info info;
+  if (dladdr(reinterpret_cast<const void*>(&natten_cuda_status), &info) == 0 || info.dli_fname == nullptr) return name;
+  const std::string path = info.dli_fname;
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? name : path.substr(0, slash + 1) + name;
+}
+
+std::string open_cuda() {
+  const char* const wanted = std::getenv("NATTEN_CUDA");
+  if (wanted != nullptr && std::string(wanted) == "0") return "NATTEN_CUDA=0 leaves it alone";
+  const std::string defect = driver_defect();
+  if (!defect.empty()) return defect;
+  if (dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) == nullptr) {
+    return std::string("this libtorch has no usable CUDA part: ") + dlerror();
+  }
+  const std::string path = beside_this_library("libnatten_cuda.so");
+  void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) return std::string("the CUDA kernels are not built (make CUDA=1): ") + dlerror();
+  const auto find = reinterpret_cast<decltype(&natten_cuda_table)>(dlsym(library, "natten_cuda_table"));
+  if (find == nullptr || find()->version != cuda::kTableVersion) return path + " is of another version of this library";
+  table = find();
+  // Registered for the life of the process.
+  auto* const cuda_operators =
+      new torch::Library(torch::Library::IMPL, "natten", c10::DispatchKey::CUDA, __FILE__, __LINE__);
+  backend::Operators<CUDAKernels>::register_with(*cuda_operators);
+  auto* const queries = new torch::Library(torch::Library::IMPL, "natten", c10::DispatchKey::CompositeExplicitAutograd,
+                                           __FILE__, __LINE__);
+  queries->impl("_cuda_capability",
+                [](int64_t device) -> int64_t { return table->capability(static_cast<int>(device)); });
+  return "";
+}
+
+std::string& status() {
+  static std::string text;
+  return text;
+}
+
+__attribute__((constructor)) void load() {
+  try {
+    status() = open_cuda();
+  } catch (const std::exception& e) {
+    status() = std::string("the CUDA kernels cannot be registered: ") + e.what();
+  }
+}
+
+}  // namespace
+}  // namespace natten
+
+const char* natten_cuda_status(void) { return natten::status().c_str(); }

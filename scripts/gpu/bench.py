@@ -1,0 +1,160 @@
+"""Times of the CUDA operators, against the device's own limits and against other ways to the same result.
+
+bench.py LIBNATTEN [--flex] [--flux] [--json FILE]
+
+Milliseconds are medians of CUDA-event times over repeated calls, after warming up. The memory bound is the time that
+reading and writing each tensor once takes at the copy bandwidth measured in the same run.
+"""
+
+import argparse
+import json
+import statistics
+
+import torch
+import torch.nn.functional as F
+
+OPS = torch.ops.natten
+
+# The four levels of NAT-Mini at 224 pixels, batch 128: heads, side.
+LEVELS = [(2, 56), (4, 28), (8, 14), (16, 7)]
+
+
+def milliseconds(call, repeats=20, warm=5):
+    for _ in range(warm):
+        call()
+    times = []
+    for _ in range(repeats):
+        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        begin.record()
+        call()
+        end.record()
+        end.synchronize()
+        times.append(begin.elapsed_time(end))
+    return statistics.median(times)
+
+
+def copy_bandwidth():
+    """Bytes per second, read plus written, of a copy of 2 GB."""
+    x = torch.empty(1 << 30, dtype=torch.float16, device="cuda")
+    y = torch.empty_like(x)
+    return 4 * x.numel() / milliseconds(lambda: y.copy_(x)) * 1e3
+
+
+def window_starts(length, kernel, device):
+    return (torch.arange(length, device=device) - kernel // 2).clamp(0, length - kernel)
+
+
+def flex(side, kernel, rpb):
+    """FlexAttention compiled, with the same mask and bias, heads first."""
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+    start = window_starts(side, kernel, "cuda")
+
+    def seen(b, h, i, j):
+        y, x, ky, kx = i // side, i % side, j // side, j % side
+        return (ky >= start[y]) & (ky < start[y] + kernel) & (kx >= start[x]) & (kx < start[x] + kernel)
+
+    def biased(score, b, h, i, j):
+        dy = (j // side - i // side + kernel - 1).clamp(0, 2 * kernel - 2)
+        dx = (j % side - i % side + kernel - 1).clamp(0, 2 * kernel - 2)
+        return score + rpb[h, dy, dx]
+
+    mask = create_block_mask(seen, None, None, side * side, side * side, device="cuda")
+    compiled = torch.compile(flex_attention, dynamic=False)
+    return lambda q, k, v: compiled(q, k, v, score_mod=biased if rpb is not None else None, block_mask=mask)
+
+
+def both(forward, leaves, dout):
+    def call():
+        return torch.autograd.grad(forward(), leaves, dout)
+    return call
+
+
+def level(batch, heads, side, kernel, dtype, options, bandwidth):
+    dim = 32
+    qkv = torch.randn(batch, side, side, 3, heads, dim, device="cuda", dtype=dtype)
+    q, k, v = [t.detach().requires_grad_() for t in qkv.unbind(3)]
+    rpb = torch.randn(heads, 2 * kernel - 1, 2 * kernel - 1, device="cuda", dtype=dtype).requires_grad_()
+    dout = torch.randn(batch, side, side, heads, dim, device="cuda", dtype=dtype)
+    geometry = ([kernel, kernel], [1, 1], [False, False])
+    row = {"batch": batch, "heads": heads, "side": side, "dim": dim, "kernel": kernel, "dtype": str(dtype)[6:]}
+    size = q.numel() * q.element_size()
+    row["bound_forward_ms"] = 4 * size / bandwidth * 1e3
+    row["bound_both_ms"] = (4 + 8) * size / bandwidth * 1e3
+
+    def fused():
+        return OPS.na(q, k, v, rpb, *geometry)
+
+    def unfused():
+        logits = OPS.na_qk(q, k, rpb, *geometry, dim**-0.5)
+        return OPS.na_av(torch.softmax(logits, -1), v, *geometry)
+
+    with torch.no_grad():
+        row["forward_ms"] = milliseconds(fused)
+    row["both_ms"] = milliseconds(both(fused, (q, k, v, rpb), dout))
+    plain = both(lambda: OPS.na(q, k, v, None, *geometry), (q, k, v), dout)
+    row["both_without_rpb_ms"] = milliseconds(plain)
+    if not options.quick:
+        with torch.no_grad():
+            row["unfused_forward_ms"] = milliseconds(unfused, 5, 2)
+        row["unfused_both_ms"] = milliseconds(both(unfused, (q, k, v, rpb), dout), 3, 1)
+    first = [t.detach().flatten(1, 2).transpose(1, 2).contiguous().requires_grad_() for t in (q, k, v)]
+    dout_first = dout.flatten(1, 2).transpose(1, 2).contiguous()
+    if batch * heads * side**4 < 1 << 33:
+        with torch.no_grad():
+            row["dense_forward_ms"] = milliseconds(lambda: F.scaled_dot_product_attention(*first))
+        row["dense_both_ms"] = milliseconds(both(lambda: F.scaled_dot_product_attention(*first), first, dout_first))
+    if options.flex:
+        attention = flex(side, kernel, rpb)
+        with torch.no_grad():
+            row["flex_forward_ms"] = milliseconds(lambda: attention(*first))
+            difference = (attention(*first).transpose(1, 2).reshape(dout.shape) - fused()).abs().max().item()
+            row["flex_max_abs_difference"] = difference
+        try:
+            row["flex_both_ms"] = milliseconds(both(lambda: attention(*first), (*first, rpb), dout_first))
+        except Exception as error:  # its own limits are worth a line, not the run
+            row["flex_both_error"] = str(error).splitlines()[0][:200]
+            attention = flex(side, kernel, rpb.detach())
+            row["flex_both_without_rpb_gradient_ms"] = milliseconds(both(lambda: attention(*first), first, dout_first))
+    return row
+
+
+def flux(bandwidth):
+    shape = (1, 256, 256, 24, 128)
+    q, k, v = [torch.randn(shape, device="cuda", dtype=torch.bfloat16) for _ in range(3)]
+    geometry = ([80, 80], [1, 1], [False, False])
+    row = {"batch": 1, "heads": 24, "side": 256, "dim": 128, "kernel": 80, "dtype": "bfloat16"}
+    row["bound_forward_ms"] = 4 * q.numel() * 2 / bandwidth * 1e3
+    with torch.no_grad():
+        row["forward_ms"] = milliseconds(lambda: OPS.na(q, k, v, None, *geometry), 5, 2)
+        first = [t.flatten(1, 2).transpose(1, 2) for t in (q, k, v)]
+        row["dense_forward_ms"] = milliseconds(lambda: F.scaled_dot_product_attention(*first), 3, 1)
+    return row
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("library")
+    parser.add_argument("--flex", action="store_true")
+    parser.add_argument("--flux", action="store_true")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--json")
+    options = parser.parse_args()
+    torch.ops.load_library(options.library)
+    bandwidth = copy_bandwidth()
+    rows = []
+    print(f"{torch.cuda.get_device_name()}: copies move {bandwidth / 1e12:.2f} TB/s", flush=True)
+    for heads, side in LEVELS:
+        rows.append(level(options.batch, heads, side, 7, torch.float16, options, bandwidth))
+        print(json.dumps(rows[-1]), flush=True)
+    if options.flux:
+        rows.append(flux(bandwidth))
+        print(json.dumps(rows[-1]), flush=True)
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as stream:
+            json.dump({"device": torch.cuda.get_device_name(), "copy_bytes_per_s": bandwidth, "rows": rows}, stream, indent=1)
+
+
+if __name__ == "__main__":
+    main()

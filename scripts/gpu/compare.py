@@ -1,0 +1,136 @@
+"""The operators on CUDA against the same operators on the CPU in float64.
+
+compare.py LIBNATTEN [--count N] [--seed S] [--kernels tile|any] [--device cuda] [--json FILE]
+
+Random configurations, forward and backward; an output may be off by what PyTorch's own attention in that dtype is,
+times two. Prints each failure with the seed that repeats it; exit status 1 when there is one.
+"""
+
+import argparse
+import json
+import os
+import random
+import sys
+
+import torch
+
+OPS = torch.ops.natten
+
+
+def draw(rng, kernels):
+    rank = rng.choice([1, 2, 2, 3])
+    tile = kernels == "tile"
+    dtype = rng.choice([torch.float16, torch.bfloat16] if tile else [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+    top = {1: 33, 2: 13, 3: 5}[rank]
+    kernel, dilation, causal, stride, length = [], [], [], [], []
+    bias = rng.random() < 0.6
+    for _ in range(rank):
+        kernel.append(rng.choice([7, top, 3]) if rng.random() < 0.5 else rng.randint(1, top))
+        dilation.append(1 if rng.random() < 0.6 else rng.randint(1, 4 if rank < 3 else 2))
+        causal.append(not bias and rng.random() < 0.4)
+        stride.append(rng.randint(1, kernel[-1]) if rng.random() < 0.25 else 1)
+        length.append(kernel[-1] * dilation[-1] + rng.randint(0, {1: 150, 2: 24, 3: 6}[rank]))
+    if tile:
+        dim, value_dim = 8 * rng.randint(1, 16), 8 * rng.randint(1, 16)
+        if rng.random() < 0.6:
+            dim = value_dim = rng.choice([32, 32, 64, 128])
+    else:
+        dim, value_dim = rng.randint(1, 140), rng.randint(1, 140)
+    group = rng.choice([1, 1, 2])
+    kv_heads = rng.randint(1, 3)
+    return {
+        "dtype": dtype, "batch": rng.randint(1, 3), "length": length, "kernel": kernel, "dilation": dilation,
+        "causal": causal, "stride": stride, "heads": kv_heads * group, "kv_heads": kv_heads, "dim": dim,
+        "value_dim": value_dim, "bias": bias, "packed": dim == value_dim and group == 1 and rng.random() < 0.5,
+    }
+
+
+def inputs(c, seed):
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64).to(c["dtype"])
+
+    lead = [c["batch"], *c["length"]]
+    if c["packed"]:
+        qkv = normal(*lead, 3, c["heads"], c["dim"])
+        q, k, v = qkv.unbind(-3)
+    else:
+        q = normal(*lead, c["heads"], c["dim"])
+        k, v = normal(*lead, c["kv_heads"], c["dim"]), normal(*lead, c["kv_heads"], c["value_dim"])
+    rpb = normal(c["heads"], *[2 * k - 1 for k in c["kernel"]]) if c["bias"] else None
+    return q, k, v, rpb, normal(*lead, c["heads"], c["value_dim"])
+
+
+def run(c, tensors, device, dtype):
+    q, k, v, rpb, dout = [None if t is None else t.to(device=device, dtype=dtype) for t in tensors]
+    leaves = [t.detach().requires_grad_() for t in (q, k, v) ]
+    if rpb is not None:
+        rpb = rpb.detach().requires_grad_()
+    geometry = (c["kernel"], c["dilation"], c["causal"])
+    out, lse = OPS.na_lse(*leaves, rpb, *geometry, None, c["stride"])
+    every = leaves + ([rpb] if rpb is not None else [])
+    grads = torch.autograd.grad(out, every, dout)
+    results = {"out": out, "lse": lse, **dict(zip(["dq", "dk", "dv", "drpb"], grads))}
+    logits = OPS.na_qk(leaves[0], leaves[1], rpb, *geometry, 0.25, c["stride"])
+    weights = torch.softmax(logits.float() if logits.dtype != torch.float64 else logits, -1).to(dtype)
+    unfused = OPS.na_av(weights, leaves[2], *geometry, c["stride"])
+    grads = torch.autograd.grad(unfused, every, dout)
+    results.update({"unfused": unfused, **dict(zip(["udq", "udk", "udv", "udrpb"], grads))})
+    return {name: t.detach().to("cpu", torch.float64) for name, t in results.items()}
+
+
+TOLERANCE = {torch.float64: 1e-11, torch.float32: 2e-5, torch.float16: 6e-3, torch.bfloat16: 4e-2}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("library")
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--kernels", default="any")
+    parser.add_argument("--json")
+    parser.add_argument("--device", default="cuda")
+    options = parser.parse_args()
+    torch.ops.load_library(options.library)
+    if options.kernels == "tile" and options.device == "cuda":
+        os.environ["NATTEN_BACKEND"] = "tile"
+    failures, worst = 0, {}
+    for number in range(options.count):
+        seed = options.seed + number
+        c = draw(random.Random(seed), options.kernels)
+        tensors = inputs(c, seed)
+        try:
+            want = run(c, tensors, "cpu", torch.float64)
+            got = run(c, tensors, options.device, c["dtype"])
+            again = run(c, tensors, options.device, c["dtype"])
+        except RuntimeError as error:
+            failures += 1
+            print(f"seed {seed}: {c}: {str(error).splitlines()[0]}", flush=True)
+            if "CUDA error" in str(error):
+                break
+            continue
+        for name, value in want.items():
+            finite = torch.isfinite(value)
+            # A window of one key has gradients that are nothing but roundoff: hence the floor.
+            scale = max(value[finite].abs().max().item() if finite.any() else 0, 2e-2)
+            error = (got[name] - value)[finite].abs().max().item() / scale if finite.any() else 0.0
+            key = f"{c['dtype']}".replace("torch.", "") + " " + name
+            worst[key] = max(worst.get(key, 0.0), error)
+            if not error <= TOLERANCE[c["dtype"]] or not torch.equal(torch.isfinite(got[name]), finite):
+                failures += 1
+                print(f"seed {seed}: {name} off by {error:.3g}: {c}", flush=True)
+            if not torch.equal(again[name], got[name]) and not torch.isnan(got[name]).any():
+                failures += 1
+                print(f"seed {seed}: {name} differs from run to run: {c}", flush=True)
+    for key in sorted(worst):
+        print(f"  {key:20s} {worst[key]:.2e}")
+    print(f"{options.kernels}: {options.count} configurations from seed {options.seed}, {failures} failures")
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as stream:
+            json.dump({"configurations": options.count, "failures": failures, "worst": worst}, stream)
+    sys.exit(1 if failures else 0)
+
+
+if __name__ == "__main__":
+    main()
