@@ -22,6 +22,7 @@ import (
 var version = "devel"
 
 func main() {
+	limitSpinning()
 	runtime.LockOSThread() // libtorch grows a thread pool per calling thread: let it be one
 	os.Exit(execute(os.Args[1:]))
 }
