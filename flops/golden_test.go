@@ -120,7 +120,7 @@ var modules = map[string]func(path *gotchnn.Path) (nn.Layer, error){
 	"mlp":               func(p *gotchnn.Path) (nn.Layer, error) { return nn.NewMLP(p, 16, 48, 0, nn.LinearConfig{}) },
 	"conv_tokenizer":    func(p *gotchnn.Path) (nn.Layer, error) { return blocks.NewConvTokenizer(p, 3, 16, 4) },
 	"conv_downsampler":  func(p *gotchnn.Path) (nn.Layer, error) { return blocks.NewConvDownsampler(p, 16) },
-	"patch_merging_odd": func(p *gotchnn.Path) (nn.Layer, error) { return blocks.NewPatchMerging(p, 16) },
+	"patch_merging_odd": func(p *gotchnn.Path) (nn.Layer, error) { return blocks.NewPatchMerging(p, 16, 0) },
 	"patch_embed_pad":   func(p *gotchnn.Path) (nn.Layer, error) { return blocks.NewPatchEmbed(p, 3, 16, 4) },
 	"mhsa_rpb": func(p *gotchnn.Path) (nn.Layer, error) {
 		return blocks.NewGlobalAttention(p, blocks.BlockConfig{Dim: 32, NumHeads: 4, GlobalSize: 6})
