@@ -36,9 +36,9 @@ struct Autocast {
     return ops::na(lq, low(k), low(v), bias(rpb, lq), {kernel_size, dilation, is_causal, stride}, scale,
                    {low(extra_k), low(extra_v), dropout_p, seed});
   }
-  static std::tuple<Tensor, Tensor> na_lse(const Tensor& q, const Tensor& k, const Tensor& v,
-                                           const OptionalTensor& rpb, Ints kernel_size, Ints dilation,
-                                           const Bools& is_causal, c10::optional<double> scale, Ints stride) {
+  static std::tuple<Tensor, Tensor> na_lse(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb,
+                                           Ints kernel_size, Ints dilation, const Bools& is_causal,
+                                           c10::optional<double> scale, Ints stride) {
     c10::impl::ExcludeDispatchKeyGuard guard(key);
     const Tensor lq = low(q);
     return ops::na_lse(lq, low(k), low(v), bias(rpb, lq), {kernel_size, dilation, is_causal, stride}, scale);

@@ -60,8 +60,8 @@ Problem check_shape(const char* op, const char* name, const at::Tensor& t, const
 
 void check_like(const char* op, const char* name, const at::Tensor& t, const at::Tensor& q) {
   TORCH_CHECK(t.defined(), "natten::", op, ": ", name, " is undefined");
-  TORCH_CHECK(t.scalar_type() == q.scalar_type(), "natten::", op, ": ", name, " has dtype ", t.scalar_type(),
-              ", want ", q.scalar_type(), " like the first argument");
+  TORCH_CHECK(t.scalar_type() == q.scalar_type(), "natten::", op, ": ", name, " has dtype ", t.scalar_type(), ", want ",
+              q.scalar_type(), " like the first argument");
   TORCH_CHECK(t.device() == q.device(), "natten::", op, ": ", name, " is on ", t.device(), ", want ", q.device(),
               " like the first argument");
 }
@@ -120,8 +120,8 @@ Problem check_na(const char* op, const at::Tensor& q, const at::Tensor& k, const
   Problem problem = check_qk(op, q, k, rpb, geometry, scale.value_or(1.0));
   if (!scale.has_value()) problem.scale = 1.0 / std::sqrt(static_cast<double>(problem.dim));
   check_keys(op, "v", v, q, problem.heads);
-  TORCH_CHECK(v.size(-2) == problem.kv_heads, "natten::", op, ": v has ", v.size(-2), " heads, want ",
-              problem.kv_heads, " like k");
+  TORCH_CHECK(v.size(-2) == problem.kv_heads, "natten::", op, ": v has ", v.size(-2), " heads, want ", problem.kv_heads,
+              " like k");
   TORCH_CHECK(v.size(-1) >= 1, "natten::", op, ": v has a last dimension of ", v.size(-1), ", want at least 1");
   problem.value_dim = v.size(-1);
   return problem;
@@ -150,8 +150,7 @@ void check_extra(const char* op, const at::Tensor& q, const at::Tensor& v, const
   check_same(op, "extra_v", *extra_v, value, v);
 }
 
-void check_same(const char* op, const char* name, const at::Tensor& t, at::IntArrayRef shape,
-                const at::Tensor& like) {
+void check_same(const char* op, const char* name, const at::Tensor& t, at::IntArrayRef shape, const at::Tensor& like) {
   check_like(op, name, t, like);
   TORCH_CHECK(t.sizes() == shape, "natten::", op, ": ", name, " has shape ", t.sizes(), ", want ", shape);
 }

@@ -1,8 +1,8 @@
 // The one table of argument checks: Go, C and Python see the same messages.
 #pragma once
 
-#include <ATen/core/Tensor.h>
 #include <ATen/core/List.h>
+#include <ATen/core/Tensor.h>
 #include <c10/util/Optional.h>
 
 #include "problem.h"

@@ -109,8 +109,8 @@ Tensor na_varlen(const Tensor& q, const Tensor& k, const Tensor& v, const Option
     int64_t length = 1;
     for (int64_t axis = 0; axis < rank; axis++) {
       const int64_t size = sizes[i + axis];
-      TORCH_CHECK(size >= 0 && (size == 0 || length <= (int64_t{1} << 48) / size), "natten::", op, ": sizes[",
-                  i + axis, "] is ", size, ", want a spatial size");
+      TORCH_CHECK(size >= 0 && (size == 0 || length <= (int64_t{1} << 48) / size), "natten::", op, ": sizes[", i + axis,
+                  "] is ", size, ", want a spatial size");
       length *= size;
     }
     lengths.push_back(length);
@@ -118,7 +118,8 @@ Tensor na_varlen(const Tensor& q, const Tensor& k, const Tensor& v, const Option
   }
   for (const Tensor* t : {&q, &k, &v}) {
     const char* name = t == &q ? "q" : t == &k ? "k" : "v";
-    TORCH_CHECK(t->dim() == 3, "natten::", op, ": ", name, " has ", t->dim(), " dimensions, want 3 ([tokens, heads, dim])");
+    TORCH_CHECK(t->dim() == 3, "natten::", op, ": ", name, " has ", t->dim(),
+                " dimensions, want 3 ([tokens, heads, dim])");
     TORCH_CHECK(t->size(0) == total, "natten::", op, ": ", name, " has ", t->size(0), " tokens, want ", total,
                 ", the sum over sizes");
   }
@@ -144,8 +145,7 @@ Tensor na_varlen(const Tensor& q, const Tensor& k, const Tensor& v, const Option
 namespace {
 
 Tensor na_varlen_op(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb, Ints sizes,
-                    Ints kernel_size, Ints dilation, const Bools& is_causal, c10::optional<double> scale,
-                    Ints stride) {
+                    Ints kernel_size, Ints dilation, const Bools& is_causal, c10::optional<double> scale, Ints stride) {
   return na_varlen(q, k, v, rpb, sizes, {kernel_size, dilation, is_causal, stride}, scale);
 }
 

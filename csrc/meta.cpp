@@ -24,19 +24,17 @@ std::tuple<Tensor, Tensor> na_forward(const Tensor& q, const Tensor& k, const Te
           at::empty(token_shape(problem, -1), q.options().dtype(accumulate_type(q.scalar_type())))};
 }
 
-Tensor na(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb, Ints kernel_size,
-          Ints dilation, const Bools& is_causal, c10::optional<double> scale, Ints stride,
-          const OptionalTensor& extra_k, const OptionalTensor& extra_v, double dropout_p,
-          c10::optional<int64_t> seed) {
+Tensor na(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb, Ints kernel_size, Ints dilation,
+          const Bools& is_causal, c10::optional<double> scale, Ints stride, const OptionalTensor& extra_k,
+          const OptionalTensor& extra_v, double dropout_p, c10::optional<int64_t> seed) {
   const Extras extras{extra_k, extra_v, dropout_p, seed};
   if (extras.any()) return na_with_extras(q, k, v, rpb, {kernel_size, dilation, is_causal, stride}, scale, extras);
   return std::get<0>(na_forward(q, k, v, rpb, kernel_size, dilation, is_causal, scale, stride));
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> na_backward(const Tensor&, const Tensor& q, const Tensor& k,
-                                                       const Tensor& v, const OptionalTensor& rpb, const Tensor&,
-                                                       const Tensor&, Ints, Ints, const Bools&,
-                                                       c10::optional<double>, Ints, bool rpb_grad) {
+std::tuple<Tensor, Tensor, Tensor, Tensor> na_backward(const Tensor&, const Tensor& q, const Tensor& k, const Tensor& v,
+                                                       const OptionalTensor& rpb, const Tensor&, const Tensor&, Ints,
+                                                       Ints, const Bools&, c10::optional<double>, Ints, bool rpb_grad) {
   return {at::empty(q.sizes(), q.options()), at::empty(k.sizes(), k.options()), at::empty(v.sizes(), v.options()),
           drpb_like(rpb, q, rpb_grad)};
 }
@@ -59,8 +57,8 @@ Tensor na_av(const Tensor& attn, const Tensor& v, Ints kernel_size, Ints dilatio
   return at::empty(token_shape(problem, problem.value_dim), v.options());
 }
 
-std::tuple<Tensor, Tensor> na_av_backward(const Tensor&, const Tensor& attn, const Tensor& v, Ints, Ints,
-                                          const Bools&, Ints) {
+std::tuple<Tensor, Tensor> na_av_backward(const Tensor&, const Tensor& attn, const Tensor& v, Ints, Ints, const Bools&,
+                                          Ints) {
   return {at::empty(attn.sizes(), attn.options()), at::empty(v.sizes(), v.options())};
 }
 

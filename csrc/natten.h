@@ -75,8 +75,9 @@ NATTEN_API char* natten_tensor_set_grad(natten_tensor tensor, natten_tensor grad
 NATTEN_API char* natten_gradients_defined(const natten_tensor* tensors, int64_t count, uint8_t* defined);
 NATTEN_API char* natten_gradients_clear(const natten_tensor* tensors, int64_t count);
 
-/* The gradients of sum(outputs * output_gradients) with respect to inputs, as new handles (NULL: does not depend on it).
- * A NULL output gradient stands for 1 and needs a scalar output. create_graph: they can be differentiated again. */
+/* The gradients of sum(outputs * output_gradients) with respect to inputs, as new handles (NULL: does not depend on
+ * it). A NULL output gradient stands for 1 and needs a scalar output. create_graph: they can be differentiated again.
+ */
 NATTEN_API char* natten_gradients(const natten_tensor* outputs, const natten_tensor* output_gradients,
                                   int64_t output_count, const natten_tensor* inputs, int64_t input_count,
                                   int create_graph, natten_tensor* gradients);

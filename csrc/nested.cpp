@@ -17,7 +17,8 @@ Tensor join(const std::vector<Tensor>& samples) { return at::_nested_tensor_from
 
 // The samples of one argument, each with a batch dimension of 1.
 std::vector<Tensor> samples_of(const char* op, const char* name, const Tensor& t, size_t want) {
-  TORCH_CHECK(t.is_nested(), "natten::", op, ": ", name, " is a plain tensor, want a nested one like the first argument");
+  TORCH_CHECK(t.is_nested(), "natten::", op, ": ", name,
+              " is a plain tensor, want a nested one like the first argument");
   std::vector<Tensor> samples = t.unbind(0);
   TORCH_CHECK(want == 0 || samples.size() == want, "natten::", op, ": ", name, " has ", samples.size(),
               " samples, want ", want, " like the first argument");
@@ -26,10 +27,9 @@ std::vector<Tensor> samples_of(const char* op, const char* name, const Tensor& t
   return samples;
 }
 
-Tensor na(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb, Ints kernel_size,
-          Ints dilation, const Bools& is_causal, c10::optional<double> scale, Ints stride,
-          const OptionalTensor& extra_k, const OptionalTensor& extra_v, double dropout_p,
-          c10::optional<int64_t> seed) {
+Tensor na(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb, Ints kernel_size, Ints dilation,
+          const Bools& is_causal, c10::optional<double> scale, Ints stride, const OptionalTensor& extra_k,
+          const OptionalTensor& extra_v, double dropout_p, c10::optional<int64_t> seed) {
   const Geometry geometry{kernel_size, dilation, is_causal, stride};
   const auto qs = samples_of("na", "q", q, 0);
   const auto ks = samples_of("na", "k", k, qs.size()), vs = samples_of("na", "v", v, qs.size());
@@ -46,8 +46,8 @@ Tensor na(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTenso
 }
 
 std::tuple<Tensor, Tensor> na_lse(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb,
-                                  Ints kernel_size, Ints dilation, const Bools& is_causal,
-                                  c10::optional<double> scale, Ints stride) {
+                                  Ints kernel_size, Ints dilation, const Bools& is_causal, c10::optional<double> scale,
+                                  Ints stride) {
   const Geometry geometry{kernel_size, dilation, is_causal, stride};
   const auto qs = samples_of("na_lse", "q", q, 0);
   const auto ks = samples_of("na_lse", "k", k, qs.size()), vs = samples_of("na_lse", "v", v, qs.size());

@@ -28,15 +28,17 @@ T na(const T& q, const T& k, const T& v, const O& rpb, const Geometry& g, c10::o
 
 std::tuple<T, T> na_lse(const T& q, const T& k, const T& v, const O& rpb, const Geometry& g,
                         c10::optional<double> scale) {
-  static const auto op = find<std::tuple<T, T>(const T&, const T&, const T&, const O&, Ints, Ints, Bools,
-                                               c10::optional<double>, Ints)>("natten::na_lse");
+  static const auto op =
+      find<std::tuple<T, T>(const T&, const T&, const T&, const O&, Ints, Ints, Bools, c10::optional<double>, Ints)>(
+          "natten::na_lse");
   return op.call(q, k, v, rpb, g.kernel_size, g.dilation, g.is_causal, scale, g.stride);
 }
 
 std::tuple<T, T> na_forward(const T& q, const T& k, const T& v, const O& rpb, const Geometry& g,
                             c10::optional<double> scale) {
-  static const auto op = find<std::tuple<T, T>(const T&, const T&, const T&, const O&, Ints, Ints, Bools,
-                                               c10::optional<double>, Ints)>("natten::_na_forward");
+  static const auto op =
+      find<std::tuple<T, T>(const T&, const T&, const T&, const O&, Ints, Ints, Bools, c10::optional<double>, Ints)>(
+          "natten::_na_forward");
   return op.call(q, k, v, rpb, g.kernel_size, g.dilation, g.is_causal, scale, g.stride);
 }
 
@@ -49,15 +51,15 @@ std::tuple<T, T, T, T> na_backward(const T& dout, const T& q, const T& k, const 
 }
 
 T na_qk(const T& q, const T& k, const O& rpb, const Geometry& g, double scale) {
-  static const auto op =
-      find<T(const T&, const T&, const O&, Ints, Ints, Bools, double, Ints)>("natten::na_qk");
+  static const auto op = find<T(const T&, const T&, const O&, Ints, Ints, Bools, double, Ints)>("natten::na_qk");
   return op.call(q, k, rpb, g.kernel_size, g.dilation, g.is_causal, scale, g.stride);
 }
 
 std::tuple<T, T, T> na_qk_backward(const T& dlogits, const T& q, const T& k, const O& rpb, const Geometry& g,
                                    double scale, bool rpb_grad) {
-  static const auto op = find<std::tuple<T, T, T>(const T&, const T&, const T&, const O&, Ints, Ints, Bools, double,
-                                                  Ints, bool)>("natten::_na_qk_backward");
+  static const auto op =
+      find<std::tuple<T, T, T>(const T&, const T&, const T&, const O&, Ints, Ints, Bools, double, Ints, bool)>(
+          "natten::_na_qk_backward");
   return op.call(dlogits, q, k, rpb, g.kernel_size, g.dilation, g.is_causal, scale, g.stride, rpb_grad);
 }
 
@@ -67,8 +69,8 @@ T na_av(const T& attn, const T& v, const Geometry& g) {
 }
 
 std::tuple<T, T> na_av_backward(const T& dout, const T& attn, const T& v, const Geometry& g) {
-  static const auto op = find<std::tuple<T, T>(const T&, const T&, const T&, Ints, Ints, Bools, Ints)>(
-      "natten::_na_av_backward");
+  static const auto op =
+      find<std::tuple<T, T>(const T&, const T&, const T&, Ints, Ints, Bools, Ints)>("natten::_na_av_backward");
   return op.call(dout, attn, v, g.kernel_size, g.dilation, g.is_causal, g.stride);
 }
 

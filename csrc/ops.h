@@ -28,17 +28,18 @@ std::tuple<at::Tensor, at::Tensor> na_lse(const at::Tensor& q, const at::Tensor&
 std::tuple<at::Tensor, at::Tensor> na_forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                               const OptionalTensor& rpb, const Geometry& geometry,
                                               c10::optional<double> scale);
-std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> na_backward(
-    const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const OptionalTensor& rpb,
-    const at::Tensor& out, const at::Tensor& lse, const Geometry& geometry, c10::optional<double> scale,
-    bool rpb_grad);
+std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> na_backward(const at::Tensor& dout, const at::Tensor& q,
+                                                                       const at::Tensor& k, const at::Tensor& v,
+                                                                       const OptionalTensor& rpb, const at::Tensor& out,
+                                                                       const at::Tensor& lse, const Geometry& geometry,
+                                                                       c10::optional<double> scale, bool rpb_grad);
 at::Tensor na_qk(const at::Tensor& q, const at::Tensor& k, const OptionalTensor& rpb, const Geometry& geometry,
                  double scale);
 std::tuple<at::Tensor, at::Tensor, at::Tensor> na_qk_backward(const at::Tensor& dlogits, const at::Tensor& q,
                                                               const at::Tensor& k, const OptionalTensor& rpb,
                                                               const Geometry& geometry, double scale, bool rpb_grad);
 at::Tensor na_av(const at::Tensor& attn, const at::Tensor& v, const Geometry& geometry);
-std::tuple<at::Tensor, at::Tensor> na_av_backward(const at::Tensor& dout, const at::Tensor& attn,
-                                                  const at::Tensor& v, const Geometry& geometry);
+std::tuple<at::Tensor, at::Tensor> na_av_backward(const at::Tensor& dout, const at::Tensor& attn, const at::Tensor& v,
+                                                  const Geometry& geometry);
 
 }  // namespace natten::ops

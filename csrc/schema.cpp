@@ -15,8 +15,7 @@ TORCH_LIBRARY_FRAGMENT(natten, m) {
         "int? seed=None) -> Tensor");
   m.def("na_lse(Tensor q, Tensor k, Tensor v, Tensor? rpb, " NATTEN_GEOMETRY
         ", float? scale=None, int[] stride=[]) -> (Tensor out, Tensor lse)");
-  m.def("na_qk(Tensor q, Tensor k, Tensor? rpb, " NATTEN_GEOMETRY
-        ", float scale=1.0, int[] stride=[]) -> Tensor");
+  m.def("na_qk(Tensor q, Tensor k, Tensor? rpb, " NATTEN_GEOMETRY ", float scale=1.0, int[] stride=[]) -> Tensor");
   m.def("na_av(Tensor attn, Tensor v, " NATTEN_GEOMETRY ", int[] stride=[]) -> Tensor");
 
   // Tokens of all samples behind each other: q [tokens, H, D], and sizes the spatial sizes, rank per sample.

@@ -114,15 +114,14 @@ std::tuple<Tensor, Tensor> fused(const Tensor& q, const Tensor& k, const Tensor&
 }
 
 std::tuple<Tensor, Tensor> na_lse(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb,
-                                  Ints kernel_size, Ints dilation, const Bools& is_causal,
-                                  c10::optional<double> scale, Ints stride) {
+                                  Ints kernel_size, Ints dilation, const Bools& is_causal, c10::optional<double> scale,
+                                  Ints stride) {
   return fused(q, k, v, rpb, {kernel_size, dilation, is_causal, stride}, scale);
 }
 
-Tensor na(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb, Ints kernel_size,
-          Ints dilation, const Bools& is_causal, c10::optional<double> scale, Ints stride,
-          const OptionalTensor& extra_k, const OptionalTensor& extra_v, double dropout_p,
-          c10::optional<int64_t> seed) {
+Tensor na(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb, Ints kernel_size, Ints dilation,
+          const Bools& is_causal, c10::optional<double> scale, Ints stride, const OptionalTensor& extra_k,
+          const OptionalTensor& extra_v, double dropout_p, c10::optional<int64_t> seed) {
   const Geometry geometry{kernel_size, dilation, is_causal, stride};
   const Extras extras{extra_k, extra_v, dropout_p, seed};
   if (extras.any()) return na_with_extras(q, k, v, rpb, geometry, scale, extras);

@@ -35,8 +35,7 @@ c10::DeviceType checked(int device) {
 char* natten_autocast_enter(int device, int dtype) {
   return guard([&] {
     const auto type = static_cast<at::ScalarType>(dtype);
-    TORCH_CHECK(type == at::kHalf || type == at::kBFloat16, "autocast: dtype is ", type,
-                ", want float16 or bfloat16");
+    TORCH_CHECK(type == at::kHalf || type == at::kBFloat16, "autocast: dtype is ", type, ", want float16 or bfloat16");
     const c10::DeviceType where = checked(device);
     set_dtype(where, type);
     at::autocast::increment_nesting();

@@ -227,8 +227,7 @@ char* natten_call(natten_operator op, const int64_t* arguments, int64_t length, 
     stack.reserve(schema.arguments().size());
     for (const auto& argument : schema.arguments()) {
       if (in.done()) {
-        TORCH_CHECK(argument.default_value().has_value(), schema.name(), ": argument ", argument.name(),
-                    " is missing");
+        TORCH_CHECK(argument.default_value().has_value(), schema.name(), ": argument ", argument.name(), " is missing");
         stack.push_back(*argument.default_value());
       } else {
         stack.push_back(read(in, argument));

@@ -1,8 +1,7 @@
 // Tensors across the C interface: facts, bytes in and out, gradients.
 #include <ATen/Functions.h>
-#include <ATen/core/grad_mode.h>
-
 #include <ATen/NestedTensorImpl.h>
+#include <ATen/core/grad_mode.h>
 
 #include "../graph/shapes.h"
 #include "guard.h"

@@ -40,8 +40,8 @@ inline std::vector<char> shared_rows(const Problem& p, const Group& group, int64
 // What units leave behind for the end of a call.
 template <class E>
 struct Leftovers {
-  std::vector<std::vector<E>> bias;               // the bias gradient summed up when the unit was done, or empty
-  std::vector<std::vector<SeamRow<E>>> seams;     // of the unit
+  std::vector<std::vector<E>> bias;            // the bias gradient summed up when the unit was done, or empty
+  std::vector<std::vector<SeamRow<E>>> seams;  // of the unit
 };
 
 template <class T>
@@ -92,9 +92,9 @@ void scatter_column(const SumStep<E>* steps, int64_t step_count, int64_t offset,
     const SumStep<E>& step = steps[s];
     E* const gradient = const_cast<E*>(step.values) + offset;
     const E* const w = weights + step.scores;
-#define NATTEN_SCATTER(low, high)                                                         \
-  case (low) * 8 + (high):                                                                \
-    scatter_step<S, E, N, low, high>(gradient, stride, w, row_stride, x, step.count);     \
+#define NATTEN_SCATTER(low, high)                                                     \
+  case (low) * 8 + (high):                                                            \
+    scatter_step<S, E, N, low, high>(gradient, stride, w, row_stride, x, step.count); \
     break;
     switch (step.low * 8 + step.high) {
       NATTEN_SCATTER(0, 4)
@@ -425,8 +425,7 @@ class BackwardWorker {
       job.factor = static_cast<E>(p_.scale * 1.4426950408889634);
       job.q = q_tile_.data() + step.low * W;
       job.k = key_rows_[s] + tile.base + step.first;
-      job.bias = bias_base == nullptr ? nullptr
-                                      : bias_base + step.bias_row * job.bias_row + step.first * job.bias_step;
+      job.bias = bias_base == nullptr ? nullptr : bias_base + step.bias_row * job.bias_row + step.first * job.bias_step;
       job.scores = weights_.data() + to;
       score<S, O>(job, step.high - step.low, step.count);
       job.dim = value_dims_;
@@ -477,7 +476,8 @@ class BackwardWorker {
       for (int i = step.low; i < step.high; ++i) {
         E* const to = table + (step.bias_row - (i - step.low)) * row_size + step.first * W;
         const E* const from = slopes_.data() + i * kRowStride + step.slot * W;
-        for (int64_t t = 0; t < step.count; ++t) S::store(to + t * W, S::add(S::load(to + t * W), S::load(from + t * W)));
+        for (int64_t t = 0; t < step.count; ++t)
+          S::store(to + t * W, S::add(S::load(to + t * W), S::load(from + t * W)));
       }
     }
   }
@@ -497,8 +497,8 @@ class BackwardWorker {
             for (int l = 0; l < tile.lanes; ++l) {
               const Position& position = call_.plan.positions[tile.first + l];
               if (t >= position.count) continue;
-              sums[(member * call_.plan.lines + position.line) * bias.entries + row * bias.row_entries +
-                   position.bias + t] += at[l];
+              sums[(member * call_.plan.lines + position.line) * bias.entries + row * bias.row_entries + position.bias +
+                   t] += at[l];
             }
           }
         }
@@ -510,7 +510,8 @@ class BackwardWorker {
   const BackwardCall<T>& call_;
   const Problem& p_;
   Leftovers<E>& leftovers_;
-  const int64_t length_, channels_, value_channels_, stride_, dims_, value_dims_, v_at_, natural_at_, dk_at_, dv_at_, row_size_;
+  const int64_t length_, channels_, value_channels_, stride_, dims_, value_dims_, v_at_, natural_at_, dk_at_, dv_at_,
+      row_size_;
   int64_t member_size_ = 0;
   Ring<E> ring_;
   Prefetch prefetch_;

@@ -11,8 +11,8 @@ namespace NATTEN_ISA {
 
 // Scores of one row become weights relative to the highest so far.
 template <class S, class E>
-__attribute__((noinline)) void softmax_chunk(const std::vector<SlotRange>& ranges, E* scores, E* highest_, E* total_, E* rescale_,
-                          bool first) {
+__attribute__((noinline)) void softmax_chunk(const std::vector<SlotRange>& ranges, E* scores, E* highest_, E* total_,
+                                             E* rescale_, bool first) {
   using V = typename S::Vector;
   constexpr int W = S::kLanes;
   const V lowest = S::set(-std::numeric_limits<E>::max());
@@ -132,7 +132,7 @@ void sum_tile(const SumJob<E>& job, const Output<E, T>& out, int lanes, int64_t 
       if (n == 3) sum_columns<S, O, E, T, R, 3, A / R / 4 < 1 ? 1 : A / R / 4>(job, out, lanes, channel);
     }
     if (n == 2) sum_columns<S, O, E, T, R, 2, A / R / 2 < 4 ? A / R / 2 : 4>(job, out, lanes, channel);
-    if (n == 1) sum_columns<S, O, E, T, R, 1, A / R < 4 ? A / R : 4>(job, out, lanes, channel);
+    if (n == 1) sum_columns < S, O, E, T, R, 1, A / R<4 ? A / R : 4>(job, out, lanes, channel);
     channel += n * W;
   }
 }
@@ -238,8 +238,8 @@ class ForwardWorker {
         }
       }
       key_rows_.push_back(row);
-      sums_.push_back({row + k_size_ + step.first * channels_, step.slot * W,
-                       (step.count + O::kWidth - 1) / O::kWidth, step.low, step.high});
+      sums_.push_back({row + k_size_ + step.first * channels_, step.slot * W, (step.count + O::kWidth - 1) / O::kWidth,
+                       step.low, step.high});
     }
   }
 
@@ -298,8 +298,8 @@ class ForwardWorker {
         if (output.last) S::store(inverse_[i], S::div(S::set(E(1)), S::load(total_[i])));
       }
       if constexpr (O::kWidth > 1) pair_up(block, chunk);
-      const SumJob<E> job{sums_.data() + chunk.first_step, chunk.step_count, channels_, start, scores_.data(),
-                          kRowStride};
+      const SumJob<E> job{
+          sums_.data() + chunk.first_step, chunk.step_count, channels_, start, scores_.data(), kRowStride};
       if (block.rows == 1) {
         sum_tile<S, O, E, T, 1>(job, output, tile.lanes, channels_);
       } else {
@@ -323,8 +323,7 @@ class ForwardWorker {
       const Step& step = stop.block.steps[s];
       job.q = q_tile_.data() + step.low * W;
       job.k = key_rows_[s] + tile.base + step.first;
-      job.bias = bias_base == nullptr ? nullptr
-                                      : bias_base + step.bias_row * job.bias_row + step.first * job.bias_step;
+      job.bias = bias_base == nullptr ? nullptr : bias_base + step.bias_row * job.bias_row + step.first * job.bias_step;
       job.scores = scores_.data() + step.low * kRowStride + step.slot * W;
       score<S, O>(job, step.high - step.low, step.count);
       prefetch_.some(prefetches);
@@ -362,15 +361,15 @@ class ForwardWorker {
   Ring<E> ring_;
   Prefetch prefetch_;
   Places places_[2];
-  std::vector<E*> key_rows_;        // of each step
-  std::vector<SumStep<E>> sums_;    // of each step
+  std::vector<E*> key_rows_;      // of each step
+  std::vector<SumStep<E>> sums_;  // of each step
   Buffer<E> q_tile_, scores_, partial_;
   E highest_[kRows][W], total_[kRows][W], rescale_[kRows][W], inverse_[kRows][W];
 };
 
 template <class S, class T>
-void tiled_forward(const Problem& p, const RowPlan& plan, const BiasTable<acc_t<T>>& bias, const View& q,
-                   const View& k, const View& v, const View& out, const View& lse) {
+void tiled_forward(const Problem& p, const RowPlan& plan, const BiasTable<acc_t<T>>& bias, const View& q, const View& k,
+                   const View& v, const View& out, const View& lse) {
   const ForwardCall<T> call{p, plan, bias, q, k, v, out, lse};
   const Units units = units_of(p, plan, at::get_num_threads());
   at::parallel_for(0, units.count(), 1, [&](int64_t begin, int64_t end) {

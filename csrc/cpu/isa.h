@@ -77,8 +77,8 @@ void backward(const Problem& p, c10::ScalarType type, const View& q, const View&
         if (BiasTable<acc_t<T>>::bytes(p, plan, rpb != nullptr || drpb != nullptr, S::kLanes) < kMostBiasBytes) {
           const BiasTable<acc_t<T>> bias(p, plan, rpb, S::kLanes);
           const Units units = units_of(p, plan, deterministic ? 4 : at::get_num_threads());
-          const BackwardCall<T> call{p,    plan, bias, q,  k,  v,  out, lse, dout, dq, dk, dv, drpb != nullptr,
-                                     deterministic, units.slabs};
+          const BackwardCall<T> call{
+              p, plan, bias, q, k, v, out, lse, dout, dq, dk, dv, drpb != nullptr, deterministic, units.slabs};
           return tiled_backward<S, T>(call, units, drpb);
         }
       }

@@ -26,7 +26,8 @@ const Table* find(const char* name) {
       {"avx512", kAvx512Bf16Table, avx512 && __builtin_cpu_supports("avx512bf16")},
       {"avx512", kAvx512Table, avx512},
       {"avx512_fma", kAvx512Table, avx512},
-      {"avx2", kAvx2Table, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")},
+      {"avx2", kAvx2Table,
+       __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")},
 #elif defined(__aarch64__)
       {"neon", kNeonTable, true},
 #endif

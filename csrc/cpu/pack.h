@@ -45,8 +45,8 @@ int64_t odd_lines(int64_t n) {
 
 // dst[d * stride + i] = factor * (row + offset[i])[d] for i < n <= lanes, d < dim; lanes beyond n become zero.
 template <class S, class T, class E>
-__attribute__((noinline)) void pack_transposed(const T* row, const int64_t* offset, int n, int64_t dim, E factor, E* dst,
-                            int64_t stride) {
+__attribute__((noinline)) void pack_transposed(const T* row, const int64_t* offset, int n, int64_t dim, E factor,
+                                               E* dst, int64_t stride) {
   using V = typename S::Vector;
   constexpr int W = S::kLanes;
   const V scale = S::set(factor);
@@ -70,8 +70,8 @@ __attribute__((noinline)) void pack_transposed(const T* row, const int64_t* offs
 
 // dst[i * stride + d] = factor * (row + offset[i])[d], zero from dim to the next whole vector.
 template <class S, class T, class E>
-__attribute__((noinline)) void pack_natural(const T* row, const int64_t* offset, int64_t n, int64_t dim, E* dst, int64_t stride,
-                  E factor = E(1)) {
+__attribute__((noinline)) void pack_natural(const T* row, const int64_t* offset, int64_t n, int64_t dim, E* dst,
+                                            int64_t stride, E factor = E(1)) {
   constexpr int W = S::kLanes;
   const typename S::Vector scale = S::set(factor);
   for (int64_t i = 0; i < n; ++i) {

@@ -15,8 +15,8 @@ constexpr int kRows = 4;  // query rows of one block
 // scores[i][t] = bias + q_i . k_(start + t) for rows i and offsets t of one tile and one key row.
 template <class E>
 struct ScoreJob {
-  const E* q;          // [dim][kRows][lanes], at the first row
-  const E* k;          // [dim][k_stride], at the tile's first key of offset 0
+  const E* q;  // [dim][kRows][lanes], at the first row
+  const E* k;  // [dim][k_stride], at the tile's first key of offset 0
   int64_t k_stride;
   int64_t dim;
   const int32_t* index;  // the tile's picks; null when it is shifted
@@ -25,7 +25,7 @@ struct ScoreJob {
   const E* bias;
   int64_t bias_step;
   int64_t bias_row;
-  E* scores;           // [rows][row_stride] of [offset][lanes]
+  E* scores;  // [rows][row_stride] of [offset][lanes]
   int64_t row_stride;
   E factor;  // of pairs' products; single ones bring it along in q
 };
@@ -198,9 +198,9 @@ inline __attribute__((always_inline)) void sum_steps(typename S::Vector (&sum)[C
     NATTEN_UNROLL
     for (int c = 0; c < C; ++c) values[c] = step.values + job.start[c] * job.value_stride + channel;
     const E* const scores = job.scores + step.scores;
-#define NATTEN_SUM(low, high)                                                                              \
-  case (low) * 8 + (high):                                                                                 \
-    if constexpr ((high) <= R)                                                                             \
+#define NATTEN_SUM(low, high)                                                                                   \
+  case (low) * 8 + (high):                                                                                      \
+    if constexpr ((high) <= R)                                                                                  \
       sum_step<S, O, E, C, R, N, low, high>(sum, values, job.value_stride, scores, job.row_stride, step.count); \
     break;
     switch (step.low * 8 + step.high) {

@@ -19,7 +19,7 @@ struct Simd<float> {
   using Index = __m512i;
   static constexpr int kLanes = 16;
   // Registers for the accumulators of one block of products.
-  static constexpr int kOffsets = 4;       // window offsets at a time in q k^T
+  static constexpr int kOffsets = 4;        // window offsets at a time in q k^T
   static constexpr int kAccumulators = 16;  // vectors at a time in p v
   static constexpr int kSumVectors = 4;     // of them along the channels, at most
 
@@ -79,9 +79,7 @@ struct Simd<float> {
     const __m512i wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first(n), p));
     return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
   }
-  static Vector load_as(const c10::Half* p, int n) {
-    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first(n), p));
-  }
+  static Vector load_as(const c10::Half* p, int n) { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first(n), p)); }
   static void store_as(float* p, Vector x, int n) { _mm512_mask_storeu_ps(p, first(n), x); }
   static void store_as(c10::BFloat16* p, Vector x, int n) {
     // Round to nearest even; NaN keeps its top bits and is made quiet.

@@ -105,14 +105,14 @@ struct Simd<float> {
     const uint32x4_t quiet = vorrq_u32(bits, vdupq_n_u32(0x400000));
     store_half(p, vshrn_n_u32(vbslq_u32(vceqq_f32(x, x), rounded, quiet), 16), n);
   }
-  static void store_as(c10::Half* p, Vector x, int n) {
-    store_half(p, vreinterpret_u16_f16(vcvt_f16_f32(x)), n);
-  }
+  static void store_as(c10::Half* p, Vector x, int n) { store_half(p, vreinterpret_u16_f16(vcvt_f16_f32(x)), n); }
 
   // Rows become columns.
   static void transpose(Vector (&r)[4]) {
-    const float64x2_t a = vreinterpretq_f64_f32(vtrn1q_f32(r[0], r[1])), b = vreinterpretq_f64_f32(vtrn2q_f32(r[0], r[1]));
-    const float64x2_t c = vreinterpretq_f64_f32(vtrn1q_f32(r[2], r[3])), d = vreinterpretq_f64_f32(vtrn2q_f32(r[2], r[3]));
+    const float64x2_t a = vreinterpretq_f64_f32(vtrn1q_f32(r[0], r[1])),
+                      b = vreinterpretq_f64_f32(vtrn2q_f32(r[0], r[1]));
+    const float64x2_t c = vreinterpretq_f64_f32(vtrn1q_f32(r[2], r[3])),
+                      d = vreinterpretq_f64_f32(vtrn2q_f32(r[2], r[3]));
     r[0] = vreinterpretq_f32_f64(vtrn1q_f64(a, c));
     r[1] = vreinterpretq_f32_f64(vtrn1q_f64(b, d));
     r[2] = vreinterpretq_f32_f64(vtrn2q_f64(a, c));

@@ -33,11 +33,11 @@ struct Position {
 struct Tile {
   int64_t first = 0;  // packed position of lane 0
   int lanes = 0;
-  bool shifted = false;  // start[l] = base + l for all lanes: plain loads
-  int64_t base = 0;      // the least start
-  int span = 0;          // the greatest index
-  bool uniform = false;  // one head and one bias entry for all lanes, nothing missing: no table needed
-  int pattern = -1;      // tiles of one pattern read the same bias entries
+  bool shifted = false;        // start[l] = base + l for all lanes: plain loads
+  int64_t base = 0;            // the least start
+  int span = 0;                // the greatest index
+  bool uniform = false;        // one head and one bias entry for all lanes, nothing missing: no table needed
+  int pattern = -1;            // tiles of one pattern read the same bias entries
   std::vector<int32_t> index;  // start[l] - base
 };
 
@@ -201,8 +201,7 @@ struct BiasTable {
       return has_bias ? scaled.data() + heads.head(group, lead.line) * entries + lead.bias : nullptr;
     }
     if (lanes.empty()) return nullptr;
-    return lanes.data() +
-           ((has_bias ? group * patterns : 0) + tile.pattern) * (has_bias ? rows : 1) * kernel * width;
+    return lanes.data() + ((has_bias ? group * patterns : 0) + tile.pattern) * (has_bias ? rows : 1) * kernel * width;
   }
   int64_t row_stride(const Tile& tile) const { return tile.uniform ? row_entries : has_bias ? kernel * width : 0; }
 

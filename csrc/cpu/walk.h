@@ -26,8 +26,7 @@ struct Offsets {
     for (int64_t i = 0; i < plan.length(); ++i) {
       const Position& position = plan.positions[i];
       const int64_t pair = first_pair + position.line;
-      at[i] = pair / p.kv_heads * view.batch + pair % p.kv_heads * per_key * view.head +
-              position.token * view.axis[2];
+      at[i] = pair / p.kv_heads * view.batch + pair % p.kv_heads * per_key * view.head + position.token * view.axis[2];
     }
   }
 };

@@ -71,8 +71,8 @@ Times time_once(const Problem& p, at::ScalarType type, const at::Tensor& qkv, co
   times.backward = seconds([&] {
     at::Tensor dq = at::empty_like(out), dk = at::empty_like(out), dv = at::empty_like(out);
     drpb = at::empty_like(rpb);
-    na_backward(p, type, q, k, v, rpb.data_ptr(), out_view, lse_view, slope, view_of(p, dq, 0, 1),
-                view_of(p, dk, 0, 1), view_of(p, dv, 0, 1), drpb.data_ptr(), false);
+    na_backward(p, type, q, k, v, rpb.data_ptr(), out_view, lse_view, slope, view_of(p, dq, 0, 1), view_of(p, dk, 0, 1),
+                view_of(p, dv, 0, 1), drpb.data_ptr(), false);
   });
   return times;
 }
@@ -81,18 +81,25 @@ void run(int repetitions) {
   const auto d2 = [](int64_t n, int64_t k, int64_t d) { return Axis{n, k, d, 1, false}; };
   const Axis one;
   const Shape shapes[] = {
-      {8, 2, 32, {one, d2(56, 7, 1), d2(56, 7, 1)}},  {8, 4, 32, {one, d2(28, 7, 4), d2(28, 7, 4)}},
-      {8, 8, 32, {one, d2(14, 7, 2), d2(14, 7, 2)}},  {8, 16, 32, {one, d2(7, 7, 1), d2(7, 7, 1)}},
-      {1, 4, 64, {one, d2(56, 13, 1), d2(56, 13, 1)}}, {8, 2, 32, {one, d2(56, 7, 8), d2(56, 7, 8)}},
-      {8, 4, 32, {one, d2(28, 7, 1), d2(28, 7, 1)}},  {8, 2, 32, {one, d2(56, 3, 1), d2(56, 3, 1)}},
-      {8, 2, 40, {one, d2(56, 7, 1), d2(56, 7, 1)}},  {1, 1, 32, {one, d2(56, 7, 1), d2(56, 7, 1)}},
-      {8, 4, 32, {one, one, d2(4096, 63, 1)}},        {8, 4, 32, {one, one, d2(4096, 63, 8)}},
-      {1, 4, 32, {d2(16, 3, 1), d2(28, 7, 1), d2(28, 7, 1)}}, {1, 4, 32, {d2(16, 3, 2), d2(28, 7, 2), d2(28, 7, 2)}},
+      {8, 2, 32, {one, d2(56, 7, 1), d2(56, 7, 1)}},
+      {8, 4, 32, {one, d2(28, 7, 4), d2(28, 7, 4)}},
+      {8, 8, 32, {one, d2(14, 7, 2), d2(14, 7, 2)}},
+      {8, 16, 32, {one, d2(7, 7, 1), d2(7, 7, 1)}},
+      {1, 4, 64, {one, d2(56, 13, 1), d2(56, 13, 1)}},
+      {8, 2, 32, {one, d2(56, 7, 8), d2(56, 7, 8)}},
+      {8, 4, 32, {one, d2(28, 7, 1), d2(28, 7, 1)}},
+      {8, 2, 32, {one, d2(56, 3, 1), d2(56, 3, 1)}},
+      {8, 2, 40, {one, d2(56, 7, 1), d2(56, 7, 1)}},
+      {1, 1, 32, {one, d2(56, 7, 1), d2(56, 7, 1)}},
+      {8, 4, 32, {one, one, d2(4096, 63, 1)}},
+      {8, 4, 32, {one, one, d2(4096, 63, 8)}},
+      {1, 4, 32, {d2(16, 3, 1), d2(28, 7, 1), d2(28, 7, 1)}},
+      {1, 4, 32, {d2(16, 3, 2), d2(28, 7, 2), d2(28, 7, 2)}},
   };
   std::printf("%s, %d threads, medians of %d\n", instruction_set(), at::get_num_threads(), repetitions);
   for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
-    std::printf("%s\n%-44s %9s %8s %6s %9s %8s %6s  sgemm\n", c10::toString(type), "shape", "fwd ms", "GFLOP/s", "share",
-                "bwd ms", "GFLOP/s", "share");
+    std::printf("%s\n%-44s %9s %8s %6s %9s %8s %6s  sgemm\n", c10::toString(type), "shape", "fwd ms", "GFLOP/s",
+                "share", "bwd ms", "GFLOP/s", "share");
     for (const Shape& shape : shapes) {
       Problem p;
       p.batch = shape.batch;

@@ -48,7 +48,8 @@ struct File {
   // A tensor's bytes; null when there is none of that name.
   char* tensor(const std::string& name, int64_t* bytes) {
     std::smatch match;
-    const std::regex entry("\"" + name + "\":\\{\"dtype\":\"F[0-9]+\",\"shape\":\\[[0-9,]*\\],"
+    const std::regex entry("\"" + name +
+                           "\":\\{\"dtype\":\"F[0-9]+\",\"shape\":\\[[0-9,]*\\],"
                            "\"data_offsets\":\\[([0-9]+),([0-9]+)\\]");
     if (!std::regex_search(header, match, entry)) return nullptr;
     *bytes = std::stoll(match[2]) - std::stoll(match[1]);

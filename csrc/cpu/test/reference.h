@@ -13,9 +13,9 @@ namespace natten::cpu::test {
 
 // Dense arrays: q, dout and the like [batch, head, token, dim]; logits [batch, head, token, slot].
 struct Reference {
-  std::vector<double> q, k, v, rpb, dout;                       // inputs
-  std::vector<double> logits, weights, out, lse;                // forward
-  std::vector<double> dq, dk, dv, drpb, dweights, dlogits;      // gradients of sum(out * dout)
+  std::vector<double> q, k, v, rpb, dout;                   // inputs
+  std::vector<double> logits, weights, out, lse;            // forward
+  std::vector<double> dq, dk, dv, drpb, dweights, dlogits;  // gradients of sum(out * dout)
 };
 
 // The slot of a key in a query's window on one axis, or -1.

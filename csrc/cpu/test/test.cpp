@@ -203,8 +203,8 @@ void check(const Problem& p, ScalarType type, bool with_bias, bool deterministic
     throw Failure{"drpb is not repeatable"};
   }
 
-  Tensor<T> logits(p, p.heads, slots, random), weights(p, p.heads, slots, random),
-      dweights(p, p.heads, slots, random), dlogits(p, p.heads, slots, random);
+  Tensor<T> logits(p, p.heads, slots, random), weights(p, p.heads, slots, random), dweights(p, p.heads, slots, random),
+      dlogits(p, p.heads, slots, random);
   weights.set(r.weights), dlogits.set(r.dlogits);
   qk_forward(p, type, q.view, k.view, rpb, logits.view);
   expect_near("logits", logits.get(), r.logits, tolerance);
