@@ -10,6 +10,7 @@
 //	fashion-mnist            60,000 training and 10,000 test images, 28x28 gray
 //	mnist                    the handwritten digits in the same format
 //	cifar10, cifar100        50,000 and 10,000 images, 32x32 RGB
+//	imagenet:DIR             DIR/train and DIR/val with a folder for each of 1,000 classes
 //	DIR                      an image folder: DIR/train/CLASS/*.jpg and
 //	                         DIR/val/CLASS/*.jpg, or DIR/CLASS/*.png
 //	'DIR/train-*.tar'        tar shards in the WebDataset layout
@@ -19,8 +20,9 @@
 // is asked for, so that a transform which keeps a small crop of a large JPEG need
 // not pay for the rest. Named sets are looked for in a given folder, then in the
 // places where the system's packages put them, then in the cache folder, and are
-// fetched into the cache folder at last; their size and SHA-256 are checked every
-// time they are opened.
+// fetched into the cache folder at last. Sizes are checked every time a set is
+// opened; SHA-256 sums too for the MNIST formats, and for CIFAR when its archive is
+// fetched.
 //
 // # Order and randomness
 //
