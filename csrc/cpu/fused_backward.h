@@ -207,8 +207,8 @@ class BackwardWorker {
 
   // Adds up what the slabs of one unit left of the rows at their seams, in the slabs' order.
   void join_seams(const Units& units, int64_t first_unit) {
-    Stop stop;
-    Walk(p_, call_.plan, units, first_unit, first_unit + 1).next(stop);
+    Stop stop;  // of the first slab that has a row: some have none
+    if (!Walk(p_, call_.plan, units, first_unit, first_unit + units.slabs).next(stop)) return;
     std::vector<SeamRow<E>*> first(stop.group.size0 * stop.group.size1, nullptr);
     for (int64_t unit = first_unit; unit < first_unit + units.slabs; ++unit) {
       for (SeamRow<E>& row : leftovers_.seams[unit]) {
