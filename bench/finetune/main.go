@@ -2,7 +2,7 @@
 // trained on half of Fashion-MNIST's classes, then tuned on the other half from
 // that checkpoint and, with the same steps and the same recipe, from nothing.
 //
-//	go run ./bench/finetune -seeds 3 -epochs 2 -steps 200
+//	go run ./bench/finetune -seeds 1,2,3 -epochs 2 -steps 200
 package main
 
 import (
@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"github.com/gonatten/gonatten/data"
@@ -23,7 +24,7 @@ import (
 )
 
 func main() {
-	seeds := flag.Int("seeds", 3, "number of repetitions, each with weights and order of its own")
+	seeds := flag.String("seeds", "1,2,3", "a repetition each, with weights and order of its own")
 	epochs := flag.Int("epochs", 2, "epochs on the first half of the classes")
 	steps := flag.Int("steps", 200, "steps of 64 images on the second half")
 	folder := flag.String("folder", "", "where pictures and runs go; empty: a temporary folder, removed at the end")
@@ -44,7 +45,7 @@ type outcome struct {
 	Scratch float64 `json:"scratch"`
 }
 
-func compare(folder string, seeds, epochs, steps int) error {
+func compare(folder, seeds string, epochs, steps int) error {
 	if folder == "" {
 		temporary, err := os.MkdirTemp("", "finetune-")
 		if err != nil {
@@ -54,11 +55,17 @@ func compare(folder string, seeds, epochs, steps int) error {
 		folder = temporary
 	}
 	first, second := filepath.Join(folder, "first"), filepath.Join(folder, "second")
-	if err := split(first, second); err != nil {
-		return err
+	if _, err := os.Stat(second); err != nil { // else an earlier call has written the pictures
+		if err := split(first, second); err != nil {
+			return err
+		}
 	}
 	var outcomes []outcome
-	for seed := 1; seed <= seeds; seed++ {
+	for _, text := range strings.Split(seeds, ",") {
+		seed, err := strconv.Atoi(text)
+		if err != nil {
+			return fmt.Errorf("-seeds: %q is not a number", text)
+		}
 		o := outcome{Seed: seed}
 		base, err := run(first, folder, "base", seed, fmt.Sprintf("epochs: %d", epochs))
 		if err != nil {
