@@ -45,6 +45,11 @@ struct BiasGradient {
   }
 };
 
+// `channel` [B, *spatial, H] behind the last dimension of `t`.
+inline Tensor with_channel(const Tensor& t, const Tensor& channel) {
+  return at::cat({t, channel.to(t.scalar_type()).expand(t.sizes().slice(0, t.dim() - 1)).unsqueeze(-1)}, -1);
+}
+
 inline bool deterministic() { return at::globalContext().deterministicAlgorithms(); }
 
 // Kernels: the functions of cpu/kernels.h as static members, and Guard, constructed with the device of the
@@ -75,17 +80,21 @@ struct Operators {
     return std::get<0>(na_forward(q, k, v, rpb, kernel_size, dilation, is_causal, scale, stride));
   }
 
-  static std::tuple<Tensor, Tensor, Tensor, Tensor> na_backward(const Tensor& dout_, const Tensor& q_, const Tensor& k_,
-                                                                const Tensor& v_, const OptionalTensor& rpb,
-                                                                const Tensor& out_, const Tensor& lse, Ints kernel_size,
-                                                                Ints dilation, const Bools& is_causal,
-                                                                c10::optional<double> scale, Ints stride,
-                                                                bool rpb_grad) {
-    const char* op = "_na_backward";
-    const Problem problem = check_na(op, q_, k_, v_, rpb, {kernel_size, dilation, is_causal, stride}, scale);
-    check_same(op, "dout", dout_, token_shape(problem, problem.value_dim), q_);
-    check_same(op, "out", out_, token_shape(problem, problem.value_dim), q_);
-    const Tensor q = rows(q_), k = rows(k_), v = rows(v_), dout = rows(dout_), out = rows(out_);
+  static std::tuple<Tensor, Tensor, Tensor, Tensor> na_backward(
+      const Tensor& dout_, const Tensor& q_, const Tensor& k_, const Tensor& v_, const OptionalTensor& rpb,
+      const Tensor& out_, const Tensor& lse, Ints kernel_size, Ints dilation, const Bools& is_causal,
+      c10::optional<double> scale, Ints stride, bool rpb_grad, const OptionalTensor& dlse) {
+    Problem problem = check_na_backward("_na_backward", dout_, q_, k_, v_, rpb, out_, lse,
+                                        {kernel_size, dilation, is_causal, stride}, scale, dlse);
+    if (has(dlse)) {
+      // The kernels subtract dout . out from each query's dout . v. A gradient of the log-sum-exp adds to that: it enters
+      // as one more channel, in which out is -dlse, dout is 1 and v is 0.
+      problem.value_dim++;
+      problem.delta_of_out = true;
+    }
+    const Tensor q = rows(q_), k = rows(k_), v = has(dlse) ? with_channel(v_, at::zeros({}, v_.options())) : rows(v_);
+    const Tensor dout = has(dlse) ? with_channel(dout_, at::ones({}, dout_.options())) : rows(dout_);
+    const Tensor out = has(dlse) ? with_channel(out_, dlse->neg()) : rows(out_);
     const Tensor bias = bias_of(rpb, q.scalar_type());
     Tensor dq = at::empty(q.sizes(), q.options());
     Tensor dk = at::empty(k.sizes(), k.options());
@@ -98,7 +107,7 @@ struct Operators {
                            view_of(dq, problem), view_of(dk, problem), view_of(dv, problem), drpb.data(),
                            deterministic());
     }
-    return {dq, dk, dv, drpb.result(rpb, q)};
+    return {dq, dk, has(dlse) ? dv.narrow(-1, 0, v_.size(-1)).contiguous() : dv, drpb.result(rpb, q)};
   }
 
   static Tensor na_qk(const Tensor& q_, const Tensor& k_, const OptionalTensor& rpb, Ints kernel_size, Ints dilation,
@@ -118,9 +127,8 @@ struct Operators {
                                                            const OptionalTensor& rpb, Ints kernel_size, Ints dilation,
                                                            const Bools& is_causal, double scale, Ints stride,
                                                            bool rpb_grad) {
-    const char* op = "_na_qk_backward";
-    const Problem problem = check_qk(op, q_, k_, rpb, {kernel_size, dilation, is_causal, stride}, scale);
-    check_same(op, "dlogits", dlogits_, token_shape(problem, problem.slots()), q_);
+    const Problem problem = check_qk_backward("_na_qk_backward", dlogits_, q_, k_, rpb,
+                                              {kernel_size, dilation, is_causal, stride}, scale);
     const Tensor q = rows(q_), k = rows(k_), dlogits = rows(dlogits_);
     Tensor dq = at::empty(q.sizes(), q.options());
     Tensor dk = at::empty(k.sizes(), k.options());
@@ -149,9 +157,8 @@ struct Operators {
   static std::tuple<Tensor, Tensor> na_av_backward(const Tensor& dout_, const Tensor& attn_, const Tensor& v_,
                                                    Ints kernel_size, Ints dilation, const Bools& is_causal,
                                                    Ints stride) {
-    const char* op = "_na_av_backward";
-    const Problem problem = check_av(op, attn_, v_, {kernel_size, dilation, is_causal, stride});
-    check_same(op, "dout", dout_, token_shape(problem, problem.value_dim), attn_);
+    const Problem problem =
+        check_av_backward("_na_av_backward", dout_, attn_, v_, {kernel_size, dilation, is_causal, stride});
     const Tensor dout = rows(dout_), attn = rows(attn_), v = rows(v_);
     Tensor dattn = at::empty(attn.sizes(), attn.options());
     Tensor dv = at::empty(v.sizes(), v.options());
