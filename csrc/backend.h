@@ -80,15 +80,17 @@ struct Operators {
     return std::get<0>(na_forward(q, k, v, rpb, kernel_size, dilation, is_causal, scale, stride));
   }
 
-  static std::tuple<Tensor, Tensor, Tensor, Tensor> na_backward(
-      const Tensor& dout_, const Tensor& q_, const Tensor& k_, const Tensor& v_, const OptionalTensor& rpb,
-      const Tensor& out_, const Tensor& lse, Ints kernel_size, Ints dilation, const Bools& is_causal,
-      c10::optional<double> scale, Ints stride, bool rpb_grad, const OptionalTensor& dlse) {
+  static std::tuple<Tensor, Tensor, Tensor, Tensor> na_backward(const Tensor& dout_, const Tensor& q_, const Tensor& k_,
+                                                                const Tensor& v_, const OptionalTensor& rpb,
+                                                                const Tensor& out_, const Tensor& lse, Ints kernel_size,
+                                                                Ints dilation, const Bools& is_causal,
+                                                                c10::optional<double> scale, Ints stride, bool rpb_grad,
+                                                                const OptionalTensor& dlse) {
     Problem problem = check_na_backward("_na_backward", dout_, q_, k_, v_, rpb, out_, lse,
                                         {kernel_size, dilation, is_causal, stride}, scale, dlse);
     if (has(dlse)) {
-      // The kernels subtract dout . out from each query's dout . v. A gradient of the log-sum-exp adds to that: it enters
-      // as one more channel, in which out is -dlse, dout is 1 and v is 0.
+      // The kernels subtract dout . out from each query's dout . v. A gradient of the log-sum-exp adds to that: it
+      // enters as one more channel, in which out is -dlse, dout is 1 and v is 0.
       problem.value_dim++;
       problem.delta_of_out = true;
     }
@@ -127,8 +129,8 @@ struct Operators {
                                                            const OptionalTensor& rpb, Ints kernel_size, Ints dilation,
                                                            const Bools& is_causal, double scale, Ints stride,
                                                            bool rpb_grad) {
-    const Problem problem = check_qk_backward("_na_qk_backward", dlogits_, q_, k_, rpb,
-                                              {kernel_size, dilation, is_causal, stride}, scale);
+    const Problem problem =
+        check_qk_backward("_na_qk_backward", dlogits_, q_, k_, rpb, {kernel_size, dilation, is_causal, stride}, scale);
     const Tensor q = rows(q_), k = rows(k_), dlogits = rows(dlogits_);
     Tensor dq = at::empty(q.sizes(), q.options());
     Tensor dk = at::empty(k.sizes(), k.options());

@@ -39,8 +39,7 @@ Gradients differentiable_backward(const Tensor& dout, const Tensor& dlse, const 
 Gradients fused_backward(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k, const Tensor& v,
                          const OptionalTensor& rpb, const Tensor& out, const Tensor& lse, const Geometry& geometry,
                          c10::optional<double> scale, bool rpb_grad) {
-  auto [dq, dk, dv, drpb] =
-      ops::na_backward(dout, q, k, v, rpb, out, lse, geometry, scale, rpb_grad, optional(dlse));
+  auto [dq, dk, dv, drpb] = ops::na_backward(dout, q, k, v, rpb, out, lse, geometry, scale, rpb_grad, optional(dlse));
   return {dq, dk, dv, rpb_grad ? drpb : Tensor()};
 }
 

@@ -83,9 +83,16 @@ Tensor packed(const Tensor& t, int64_t samples) {
 }  // namespace
 
 const std::vector<std::string>& operators() {
-  static const std::vector<std::string> names{
-      "natten::na",          "natten::na_lse",      "natten::na_qk",           "natten::na_av",           "natten::na_varlen",
-      "natten::_na_forward", "natten::_na_backward", "natten::_na_qk_backward", "natten::_na_av_backward", "natten::merge_attentions"};
+  static const std::vector<std::string> names{"natten::na",
+                                              "natten::na_lse",
+                                              "natten::na_qk",
+                                              "natten::na_av",
+                                              "natten::na_varlen",
+                                              "natten::_na_forward",
+                                              "natten::_na_backward",
+                                              "natten::_na_qk_backward",
+                                              "natten::_na_av_backward",
+                                              "natten::merge_attentions"};
   return names;
 }
 
@@ -211,8 +218,8 @@ std::string damage_ints(IValue& value, Random& random) {
       break;
     default:
       if (list.empty()) list.push_back(1);
-      list[between(random, 0, static_cast<int64_t>(list.size()) - 1)] =
-          one_of<int64_t>(random, {0, -1, 4, 7, 1000, int64_t{1} << 31, int64_t{1} << 40, most, most / 2 + 1, least, -most / 3});
+      list[between(random, 0, static_cast<int64_t>(list.size()) - 1)] = one_of<int64_t>(
+          random, {0, -1, 4, 7, 1000, int64_t{1} << 31, int64_t{1} << 40, most, most / 2 + 1, least, -most / 3});
   }
   value = list;
   return "other numbers";

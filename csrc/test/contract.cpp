@@ -122,7 +122,8 @@ struct Suite {
 
   // What a message must be: one that says who speaks, and is not an assertion of somebody's own.
   void judge(int number, const std::string& what, const std::string& message) {
-    if (message.find("INTERNAL ASSERT") != std::string::npos || message.find("unknown exception") != std::string::npos) {
+    if (message.find("INTERNAL ASSERT") != std::string::npos ||
+        message.find("unknown exception") != std::string::npos) {
       found(number, what + "\n  got an unclear message: " + message);
     }
   }
