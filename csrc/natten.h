@@ -103,14 +103,17 @@ NATTEN_API void natten_set_grad_enabled(int enabled);
  * in dtype (ScalarType 5 float16, 15 bfloat16). Leaving a region clears the cache of cast weights. */
 NATTEN_API char* natten_autocast_enter(int device, int dtype);
 NATTEN_API char* natten_autocast_leave(int device);
+/* From now on the process gives blocks of memory of at least `bytes` bytes back to the system when they are freed, and
+ * takes them anew from there, which costs time. Nothing happens where the C library is not glibc. */
+NATTEN_API void natten_return_freed_memory(int64_t bytes);
 NATTEN_API int natten_threads(void);
 NATTEN_API char* natten_set_threads(int threads);
 NATTEN_API char* natten_manual_seed(uint64_t seed);
 NATTEN_API int natten_deterministic(void);
 NATTEN_API char* natten_set_deterministic(int enabled);
-/* State of the CPU generator as a uint8 tensor, and back. */
-NATTEN_API char* natten_generator_state(natten_tensor* state);
-NATTEN_API char* natten_set_generator_state(natten_tensor state);
+/* State of a device's generator (device type 0 CPU, 1 CUDA; index or -1) as a uint8 tensor, and back. */
+NATTEN_API char* natten_generator_state(int device, int index, natten_tensor* state);
+NATTEN_API char* natten_set_generator_state(int device, int index, natten_tensor state);
 
 /* ---- Watching what runs ---------------------------------------------------
  * A recording notes every operator that the calling OS thread runs, and those

@@ -91,11 +91,10 @@ func (e *Evaluator) batch(b *data.Batch) (ranked [][]int64, losses []float64, er
 		s := torch.NewScope()
 		defer s.Close()
 		n := int64(len(b.Labels))
-		images := s.Own(torch.FromSlice(b.Images, n, int64(b.Channels), int64(b.Height), int64(b.Width)))
-		labels := s.Own(torch.FromSlice(b.Labels, n))
-		if !e.Device.Is(torch.CPU) {
-			images = s.ToDevice(images, e.Device, gotch.Float)
-			labels = s.ToDevice(labels, e.Device, gotch.Int64)
+		images := torch.Upload(s, b.Images, e.Device, n, int64(b.Channels), int64(b.Height), int64(b.Width))
+		labels := torch.Upload(s, b.Labels, e.Device, n)
+		if s.Err() != nil {
+			return s.Err()
 		}
 		logits, err := apply(s, e.Model, images, e.Device, e.Precision)
 		if err != nil {

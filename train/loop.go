@@ -60,6 +60,9 @@ type State struct {
 	Loss     float64 // mean over its batches
 	LR       float64
 	GradNorm *ts.Tensor // scalar, before clipping; nil unless gradients are clipped by norm
+	// Overflows counts steps that were left out because their float16 gradients
+	// were not finite, see Loop.Scaler.
+	Overflows int
 
 	// Interrupted tells that the context ended the run, StopReason that a hook did.
 	Interrupted bool
@@ -89,6 +92,13 @@ type Loop struct {
 	EMA *optim.EMA
 	// Precision computes the forward pass in mixed precision; gotch.Float is off.
 	Precision gotch.DType
+	// Scaler scales the loss, as float16 gradients need it; nil: none. A step whose
+	// gradients are not finite is left out, but counted.
+	Scaler *optim.Scaler
+	// Recompute trades time for memory: what is inside the model's segments is
+	// computed again in the backward pass. The model must be Segmented. On the CPU
+	// the process then gives large blocks of memory back when they are freed.
+	Recompute bool
 	// Device is where the model is. The zero value is the CPU.
 	Device torch.Device
 
@@ -121,6 +131,9 @@ func (l *Loop) Run(ctx context.Context) (err error) {
 	defer runtime.UnlockOSThread()
 	if err := l.check(); err != nil {
 		return err
+	}
+	if l.Recompute && l.Device.Is(torch.CPU) {
+		torch.ReturnFreedMemory(returnedSize)
 	}
 	defer l.setGradNorm(nil)
 	if err := l.call(ctx, RunStart); err != nil {
@@ -155,6 +168,8 @@ func (l *Loop) check() error {
 	case l.Accumulate < 0 || l.ClipNorm < 0 || l.ClipValue < 0 || l.MaxSteps < 0:
 		return fmt.Errorf("train: Loop: negative Accumulate %d, ClipNorm %g, ClipValue %g or MaxSteps %d",
 			l.Accumulate, l.ClipNorm, l.ClipValue, l.MaxSteps)
+	case l.Recompute && !l.segmented():
+		return errNotSegmented
 	case l.Precision != 0 && l.Precision != gotch.Float && l.Precision != gotch.BFloat16 && l.Precision != gotch.Half:
 		return fmt.Errorf("train: Loop: precision %v, want float32, bfloat16 or float16", l.Precision)
 	}
@@ -230,23 +245,19 @@ func (l *Loop) backward(b *data.Batch, share float64) (loss float64, err error) 
 		return 0, err
 	}
 	var value *ts.Tensor
-	forward := func() error {
+	if l.Recompute {
+		if value, err = l.recompute(s, images, targets, share); err != nil {
+			return 0, err
+		}
+		return torch.Scalar(value)
+	}
+	if err := l.inPrecision(func() error {
 		value = l.Loss(s, s.Own(l.Model.Apply(images, true)), targets)
 		return s.Err()
-	}
-	if l.Precision == gotch.BFloat16 || l.Precision == gotch.Half {
-		err = torch.Autocast(l.Device, l.Precision, forward)
-	} else {
-		err = forward()
-	}
-	if err != nil {
+	}); err != nil {
 		return 0, err
 	}
-	weighted := value
-	if share != 1 {
-		weighted = s.MulScalar(value, share)
-	}
-	if s.Err() == nil {
+	if weighted := l.weigh(s, value, share); s.Err() == nil {
 		s.Fail(torch.Backward(weighted))
 	}
 	if s.Err() != nil {
@@ -264,15 +275,11 @@ func (l *Loop) tensors(s *torch.Scope, b *data.Batch) (images, targets *ts.Tenso
 		}
 	}
 	n := int64(len(b.Labels))
-	images = s.Own(torch.FromSlice(b.Images, n, int64(b.Channels), int64(b.Height), int64(b.Width)))
+	images = torch.Upload(s, b.Images, l.Device, n, int64(b.Channels), int64(b.Height), int64(b.Width))
 	if soft != nil {
-		targets = s.Own(torch.FromSlice(soft, n, int64(len(soft))/n))
+		targets = torch.Upload(s, soft, l.Device, n, int64(len(soft))/n)
 	} else {
-		targets = s.Own(torch.FromSlice(b.Labels, n))
-	}
-	if !l.Device.Is(torch.CPU) {
-		images = s.ToDevice(images, l.Device, gotch.Float)
-		targets = s.ToDevice(targets, l.Device, map[bool]gotch.DType{true: gotch.Float, false: gotch.Int64}[soft != nil])
+		targets = torch.Upload(s, b.Labels, l.Device, n)
 	}
 	return images, targets, s.Err()
 }
@@ -280,6 +287,21 @@ func (l *Loop) tensors(s *torch.Scope, b *data.Batch) (images, targets *ts.Tenso
 // update is one optimizer step from the gradients that have been added up.
 func (l *Loop) update() error {
 	parameters := l.Optimizer.Parameters()
+	l.State.LR = l.Schedule(l.State.Step)
+	if l.Scaler != nil {
+		finite, err := l.Scaler.Unscale(parameters)
+		if err == nil {
+			err = l.Scaler.Update()
+		}
+		if err != nil {
+			return err
+		}
+		if !finite {
+			l.State.Overflows++
+			l.State.Step++
+			return l.Optimizer.ZeroGrad()
+		}
+	}
 	if l.ClipNorm > 0 {
 		norm, err := optim.ClipNorm(parameters, l.ClipNorm)
 		if err != nil {
@@ -292,7 +314,6 @@ func (l *Loop) update() error {
 			return err
 		}
 	}
-	l.State.LR = l.Schedule(l.State.Step)
 	if err := l.Optimizer.Step(l.State.LR); err != nil {
 		return err
 	}
