@@ -30,7 +30,7 @@ import (
 // Files in a run's folder.
 const (
 	ConfigFile  = "config.yaml"
-	MetricsFile = "metrics.jsonl"
+	MetricsFile = record.JSONFile
 	CurveFile   = "curve.png"
 	BestFile    = "best.safetensors"
 	LastFile    = "last.safetensors"
@@ -62,6 +62,7 @@ type Summary struct {
 	Epochs          int     `json:"epochs"` // completed
 	Steps           int     `json:"steps"`
 	ImagesPerSecond float64 `json:"images_per_second"` // of training, evaluation apart
+	FLOPsPerImage   float64 `json:"flops_per_image"`   // of training: forward, backward, recomputation
 	Seconds         float64 `json:"seconds"`           // all in all
 	ResidentBytes   int64   `json:"resident_bytes"`
 	Interrupted     bool    `json:"interrupted"`
@@ -122,7 +123,7 @@ type run struct {
 	evaluator  *Evaluator
 
 	folder    string
-	metrics   *record.Log
+	metrics   *record.Book
 	rows      []record.Row
 	best      *Evaluation
 	bestEpoch int
@@ -137,6 +138,9 @@ func (r *run) close() {
 	}
 	if r.optimizer != nil {
 		r.optimizer.Close()
+	}
+	if r.loop != nil && r.loop.Scaler != nil {
+		r.loop.Scaler.Close()
 	}
 	dropModel(r.model)
 	if r.metrics != nil {
@@ -269,7 +273,12 @@ func (r *run) buildLoop() (err error) {
 	}
 	r.loop = &Loop{
 		Model: r.model, Optimizer: r.optimizer, Source: loader, MaxSteps: c.MaxSteps,
-		Accumulate: c.AccumSteps, EMA: r.ema, Precision: r.precision, Device: r.device,
+		Accumulate: c.AccumSteps, EMA: r.ema, Precision: r.precision, Device: r.device, Recompute: c.GradCheckpointing,
+	}
+	if r.precision == gotch.Half {
+		if r.loop.Scaler, err = optim.NewScaler(r.device, optim.ScalerOptions{}); err != nil {
+			return err
+		}
 	}
 	r.loop.Mix, r.loop.Loss = mixing(c, int(r.model.Config.NumClasses))
 	if c.ClipMode == "value" {
@@ -357,7 +366,7 @@ func (r *run) makeFolder() error {
 		return fmt.Errorf("train: run folder: %w", err)
 	}
 	var err error
-	r.metrics, err = record.OpenLog(filepath.Join(r.folder, MetricsFile))
+	r.metrics, err = record.OpenBook(r.folder)
 	return err
 }
 
@@ -419,6 +428,7 @@ func (r *run) finish() (*Summary, error) {
 	}
 	if r.trained > 0 {
 		s.ImagesPerSecond = float64(r.images) / r.trained.Seconds()
+		s.FLOPsPerImage, _ = r.loop.Cost.Of(1, 0)
 	}
 	if r.val != nil {
 		s.Samples = filepath.Join(r.folder, SamplesDir)

@@ -81,7 +81,14 @@ func (c *stepClock) step(_ context.Context, l *Loop) error {
 		Kind: "train", Time: now.UTC().Format(time.RFC3339), Epoch: state.Epoch, Step: state.Step,
 		Loss: record.Number(c.loss / float64(c.steps)), LR: record.Number(state.LR),
 		Images: state.Images, ImagesPerSecond: record.Number(float64(c.images) / max(c.elapsed.Seconds(), 1e-9)),
-		ResidentBytes: progress.Resident(),
+		ResidentBytes: progress.Resident(), Overflows: state.Overflows,
+	}
+	if l.Scaler != nil {
+		scale, _, err := l.Scaler.State()
+		if err != nil {
+			return err
+		}
+		row.LossScale = record.Number(scale)
 	}
 	if state.GradNorm != nil {
 		norm, err := torch.Scalar(state.GradNorm)

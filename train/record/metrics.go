@@ -22,8 +22,11 @@ type Row struct {
 	LR   Number `json:"lr,omitzero"`
 	// GradNorm is the norm of all gradients together, before clipping.
 	GradNorm Number `json:"grad_norm,omitzero"`
-	Top1     Number `json:"top1,omitzero"` // percent
-	Top5     Number `json:"top5,omitzero"` // percent
+	// LossScale is float16's, Overflows the steps left out for it so far.
+	LossScale Number `json:"loss_scale,omitzero"`
+	Overflows int    `json:"overflows,omitempty"`
+	Top1      Number `json:"top1,omitzero"` // percent
+	Top5      Number `json:"top5,omitzero"` // percent
 	// EMA tells that the averaged weights were evaluated.
 	EMA bool `json:"ema,omitempty"`
 
