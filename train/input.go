@@ -23,6 +23,15 @@ func dataSpec(c *config.Config) (spec, root string, err error) {
 	return "", "", fmt.Errorf("train: no data: give data_dir (an image folder or shards) or dataset (one of %v)", data.Names())
 }
 
+// OpenSplit opens a split ("train", "val", "test") of a configuration's data, as
+// a run does. progress may be nil. What it returns may be an io.Closer.
+func OpenSplit(c *config.Config, split string, progress func(what string, done, total int64)) (data.Dataset, error) {
+	if split == "" {
+		split = "val"
+	}
+	return openSplit(c, split, progress)
+}
+
 // openSplit opens a split of the configured dataset.
 func openSplit(c *config.Config, split string, progress data.Progress) (data.Dataset, error) {
 	spec, root, err := dataSpec(c)
