@@ -101,6 +101,8 @@ type Loop struct {
 	Recompute bool
 	// Device is where the model is. The zero value is the CPU.
 	Device torch.Device
+	// Cost counts the first step; nil: no count.
+	Cost *StepCost
 
 	State State
 	hooks map[Moment][]Hook
@@ -208,7 +210,11 @@ func (l *Loop) epoch(ctx context.Context) (whole bool, err error) {
 		}
 		first := b.Number - b.Number%k
 		share := min(k, n-first) // batches of this optimizer step
-		batchLoss, err := l.backward(b, 1/float64(share))
+		var batchLoss float64
+		err := l.Cost.ofBatch(len(b.Labels), func() (err error) {
+			batchLoss, err = l.backward(b, 1/float64(share))
+			return err
+		})
 		images := int64(len(b.Labels))
 		b.Release()
 		if err != nil {
@@ -219,7 +225,7 @@ func (l *Loop) epoch(ctx context.Context) (whole bool, err error) {
 		if b.Number+1 < first+share {
 			continue
 		}
-		if err := l.update(); err != nil {
+		if err := l.Cost.ofUpdate(l.update); err != nil {
 			return false, fmt.Errorf("train: epoch %d, batch %d: %w", l.State.Epoch, b.Number, err)
 		}
 		l.State.Batch, l.State.Loss, loss = b.Number+1, loss, 0

@@ -64,6 +64,30 @@ func TestLoopLearns(t *testing.T) {
 
 // TestAccumulationEqualsALargerBatch: k batches per step move the weights as one
 // k times larger batch does, also where an epoch's last step has fewer.
+// What the first step computed, by hand: a linear layer whose input wants no
+// gradient is two products of its size; AdamW takes 14 operations a parameter.
+func TestStepCost(t *testing.T) {
+	const batch, in, out = 16, 64, 4
+	m := newLinear(t, in, out, 1)
+	l := newLoop(t, m, loader(t, blobs(t, 64), data.LoaderOptions{BatchSize: batch}))
+	l.Epochs, l.Cost = 1, new(train.StepCost)
+	operations, macs := l.Cost.Of(batch, 1)
+	require.Zero(t, operations+macs, "before the first step")
+	require.NoError(t, l.Run(context.Background()))
+	operations, macs = l.Cost.Of(batch, 1)
+	require.EqualValues(t, 2*batch*in*out, macs)
+	require.Greater(t, operations, 2*macs)
+	twice, _ := l.Cost.Of(2*batch, 2)
+	require.Equal(t, 2*operations, twice)
+	update, _ := l.Cost.Of(0, 1)
+	require.GreaterOrEqual(t, update, 13.0*(in*out+out))
+	require.Less(t, update, 20.0*(in*out+out))
+
+	var none *train.StepCost
+	operations, macs = none.Of(1, 1)
+	require.Zero(t, operations+macs)
+}
+
 func TestAccumulationEqualsALargerBatch(t *testing.T) {
 	run := func(batch, accumulate int) []float32 {
 		m := newLinear(t, 64, 4, 1)

@@ -15,7 +15,8 @@ import (
 
 // addHooks hangs clock, display, records, evaluation and saving on the loop.
 func (r *run) addHooks() error {
-	clock := &stepClock{run: r}
+	r.loop.Cost = new(StepCost)
+	clock := &stepClock{run: r, peak: peakOf(r.device, r.precision)}
 	r.loop.On(RunStart, r.announce)
 	r.loop.On(EpochStart, clock.start)
 	r.loop.On(StepEnd, clock.step)
@@ -47,6 +48,7 @@ type stepClock struct {
 	total   int64 // images at the last step
 
 	rate float64 // images per second, averaged over steps
+	peak float64 // the device's FLOP/s, 0: not known
 }
 
 func (c *stepClock) start(_ context.Context, l *Loop) error {
@@ -90,6 +92,8 @@ func (c *stepClock) step(_ context.Context, l *Loop) error {
 		}
 		row.LossScale = record.Number(scale)
 	}
+	rate, utilisation := l.Cost.speed(c.images, c.steps, c.elapsed, c.peak)
+	row.FLOPsPerSecond, row.Utilisation = record.Number(rate), record.Number(utilisation)
 	if state.GradNorm != nil {
 		norm, err := torch.Scalar(state.GradNorm)
 		if err != nil {
@@ -113,6 +117,12 @@ func (c *stepClock) show(l *Loop, now time.Time) {
 	}
 	eta := time.Duration(float64(now.Sub(c.epochStart)) / float64(c.epochSteps) * float64(left))
 	words := fmt.Sprintf("%.0f img/s  loss %.3f  lr %.2g  eta %s", c.rate, state.Loss, state.LR, progress.Duration(eta))
+	if operations, macs := l.Cost.Of(1, 0); operations > 0 {
+		words += fmt.Sprintf("  %.3g TFLOP/s", operations*c.rate/1e12)
+		if c.peak > 0 {
+			words += fmt.Sprintf("  MFU %.1f%%", 200*macs*c.rate/c.peak)
+		}
+	}
 	if resident := progress.Resident(); resident > 0 {
 		words += "  mem " + progress.Bytes(resident)
 	}

@@ -32,8 +32,12 @@ type Row struct {
 
 	Images          int64  `json:"images"`
 	ImagesPerSecond Number `json:"images_per_second,omitzero"`
-	Seconds         Number `json:"seconds,omitzero"`
-	ResidentBytes   int64  `json:"resident_bytes,omitempty"`
+	// FLOPsPerSecond is of training steps, Utilisation (MFU) the share of the
+	// device's peak, where that is known.
+	FLOPsPerSecond Number `json:"flops_per_second,omitzero"`
+	Utilisation    Number `json:"mfu,omitzero"`
+	Seconds        Number `json:"seconds,omitzero"`
+	ResidentBytes  int64  `json:"resident_bytes,omitempty"`
 }
 
 // Number is a float that JSON can hold: NaN and infinities become strings.
