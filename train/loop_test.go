@@ -62,8 +62,6 @@ func TestLoopLearns(t *testing.T) {
 	}
 }
 
-// TestAccumulationEqualsALargerBatch: k batches per step move the weights as one
-// k times larger batch does, also where an epoch's last step has fewer.
 // What the first step computed, by hand: a linear layer whose input wants no
 // gradient is two products of its size; AdamW takes 14 operations a parameter.
 func TestStepCost(t *testing.T) {
@@ -88,6 +86,8 @@ func TestStepCost(t *testing.T) {
 	require.Zero(t, operations+macs)
 }
 
+// TestAccumulationEqualsALargerBatch: k batches per step move the weights as one
+// k times larger batch does, also where an epoch's last step has fewer.
 func TestAccumulationEqualsALargerBatch(t *testing.T) {
 	run := func(batch, accumulate int) []float32 {
 		m := newLinear(t, 64, 4, 1)

@@ -118,7 +118,7 @@ func (c *stepClock) show(l *Loop, now time.Time) {
 	eta := time.Duration(float64(now.Sub(c.epochStart)) / float64(c.epochSteps) * float64(left))
 	words := fmt.Sprintf("%.0f img/s  loss %.3f  lr %.2g  eta %s", c.rate, state.Loss, state.LR, progress.Duration(eta))
 	if operations, macs := l.Cost.Of(1, 0); operations > 0 {
-		words += fmt.Sprintf("  %.3g TFLOP/s", operations*c.rate/1e12)
+		words += "  " + progress.Rate(operations*c.rate)
 		if c.peak > 0 {
 			words += fmt.Sprintf("  MFU %.1f%%", 200*macs*c.rate/c.peak)
 		}

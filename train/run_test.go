@@ -52,7 +52,7 @@ func TestRun(t *testing.T) {
 		require.Greater(t, float64(r.Loss), 0.0)
 	}
 	require.Equal(t, "ttette", kinds)
-	require.InEpsilon(t, summary.FLOPsPerImage*float64(rows[0].ImagesPerSecond), float64(rows[0].FLOPsPerSecond), 1e-9)
+	require.Greater(t, float64(rows[0].FLOPsPerSecond), summary.FLOPsPerImage*float64(rows[0].ImagesPerSecond), "the update too")
 	events, err := filepath.Glob(filepath.Join(summary.Folder, "events.out.tfevents.*"))
 	require.NoError(t, err)
 	require.Len(t, events, 1)

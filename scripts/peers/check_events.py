@@ -15,7 +15,7 @@ import sys
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-NAMES = ["loss", "top1", "top5", "lr", "grad_norm", "loss_scale", "images_per_second", "flops_per_second", "resident_bytes"]
+NAMES = ["loss", "top1", "top5", "lr", "grad_norm", "loss_scale", "images_per_second", "flops_per_second", "mfu", "resident_bytes"]
 
 
 def float32(x):

@@ -12,7 +12,7 @@ package config
 // on the first field of each.
 type Config struct {
 	DataDir    string  `section:"Data" key:"data_dir" help:"image folder (DIR/train/CLASS/*.jpg, DIR/val/CLASS/*.jpg), tar shards ('DIR/train-*.tar'), or the folder of a named dataset"`
-	Dataset    string  `key:"dataset" help:"named dataset: fashion-mnist, mnist, cifar10, cifar100; empty: data_dir says it"`
+	Dataset    string  `key:"dataset" help:"named dataset: fashion-mnist, mnist, cifar10, cifar100, imagenet (data_dir has its train and val); empty: data_dir says it"`
 	TrainSplit string  `key:"train_split" default:"train" help:"split to train on"`
 	ValSplit   string  `key:"val_split" default:"val" help:"split to evaluate on; empty: no evaluation"`
 	HoldOut    float64 `key:"hold_out" default:"0" help:"fraction of every class kept for evaluation where the data has no split for it"`

@@ -124,7 +124,7 @@ func scalarsOf(r Row) []Scalar {
 	for _, s := range []Scalar{
 		{"top1", float64(r.Top1)}, {"top5", float64(r.Top5)}, {"lr", float64(r.LR)}, {"grad_norm", float64(r.GradNorm)},
 		{"loss_scale", float64(r.LossScale)}, {"images_per_second", float64(r.ImagesPerSecond)},
-		{"flops_per_second", float64(r.FLOPsPerSecond)}, {"resident_bytes", float64(r.ResidentBytes)},
+		{"flops_per_second", float64(r.FLOPsPerSecond)}, {"mfu", float64(r.Utilisation)}, {"resident_bytes", float64(r.ResidentBytes)},
 	} {
 		if s.Value != 0 {
 			list = append(list, Scalar{r.Kind + "/" + s.Tag, s.Value})
