@@ -118,8 +118,9 @@ def outside_c(profile):
             continue
         seconds, name = float(match[1]), match[2]
         total += seconds
-        in_c = name.startswith(("runtime.cgocall", "runtime._ExternalCode", "[", "<unknown>")) or ".so" in name
-        if not in_c:
+        # Go's names have their package before a dot; C's have none, C++'s have colons, libraries are in brackets.
+        inside = name.startswith(("runtime.cgocall", "runtime._ExternalCode", "[", "<")) or "::" in name or "." not in name
+        if not inside:
             go += seconds
     return go, total
 
@@ -127,7 +128,7 @@ def outside_c(profile):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--size", type=int, default=224, help="at least 224: smaller levels would need padding")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()

@@ -7,8 +7,6 @@ import (
 	"math"
 	"strings"
 
-	"gonum.org/v1/plot"
-
 	"github.com/gonatten/gonatten/train/record"
 )
 
@@ -63,16 +61,12 @@ func (c chart) draw() template.HTML {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg viewBox="0 0 %d %d" role="img" aria-label="%s">`, chartWidth, chartHeight, html.EscapeString(c.title))
-	for _, t := range (plot.DefaultTicks{}).Ticks(minY, maxY) {
-		if t.Label != "" {
-			fmt.Fprintf(&b, `<line class="grid" x1="%d" x2="%d" y1="%.1f" y2="%.1f"/><text class="tick" x="%d" y="%.1f" text-anchor="end">%s</text>`,
-				left, chartWidth-right, y(t.Value), y(t.Value), left-8, y(t.Value)+4, short(t.Value))
-		}
+	for _, t := range ticks(minY, maxY) {
+		fmt.Fprintf(&b, `<line class="grid" x1="%d" x2="%d" y1="%.1f" y2="%.1f"/><text class="tick" x="%d" y="%.1f" text-anchor="end">%s</text>`,
+			left, chartWidth-right, y(t), y(t), left-8, y(t)+4, short(t))
 	}
-	for _, t := range (plot.DefaultTicks{}).Ticks(minX, maxX) {
-		if t.Label != "" {
-			fmt.Fprintf(&b, `<text class="tick" x="%.1f" y="%d" text-anchor="middle">%s</text>`, x(t.Value), chartHeight-below+18, short(t.Value))
-		}
+	for _, t := range ticks(minX, maxX) {
+		fmt.Fprintf(&b, `<text class="tick" x="%.1f" y="%d" text-anchor="middle">%s</text>`, x(t), chartHeight-below+18, short(t))
 	}
 	fmt.Fprintf(&b, `<line class="axis" x1="%d" x2="%d" y1="%d" y2="%d"/>`, left, chartWidth-right, chartHeight-below, chartHeight-below)
 	fmt.Fprintf(&b, `<text class="tick" x="%d" y="%d" text-anchor="end">epoch</text>`, chartWidth-right, chartHeight-4)
@@ -91,6 +85,23 @@ func (c chart) draw() template.HTML {
 	}
 	b.WriteString("</svg>")
 	return template.HTML(b.String())
+}
+
+// ticks are round numbers of a range, four to ten of them: multiples of 1, 2 or 5
+// times a power of ten.
+func ticks(low, high float64) []float64 {
+	step := math.Pow(10, math.Floor(math.Log10((high-low)/4)))
+	for _, factor := range []float64{5, 2} {
+		if (high-low)/(step*factor) >= 4 {
+			step *= factor
+			break
+		}
+	}
+	var list []float64
+	for i := math.Ceil(low / step); i*step <= high; i++ {
+		list = append(list, i*step)
+	}
+	return list
 }
 
 func btoi(b bool) int {
@@ -124,12 +135,17 @@ func points(rows []record.Row, kind string, perEpoch float64, value func(record.
 	return list
 }
 
-// smooth is an exponential average over about a twentieth of the points.
+// smooth averages each point with its neighbours, a twentieth of all together;
+// at the ends with as many as there are on both sides.
 func smooth(list []xy) []xy {
 	out := append([]xy(nil), list...)
-	keep := 1 - 1/math.Max(1, float64(len(list))/20)
-	for i := 1; i < len(out); i++ {
-		out[i].y = keep*out[i-1].y + (1-keep)*list[i].y
+	for i := range out {
+		reach := min(len(list)/40, i, len(list)-1-i)
+		sum := 0.0
+		for _, p := range list[i-reach : i+reach+1] {
+			sum += p.y
+		}
+		out[i].y = sum / float64(2*reach+1)
 	}
 	return out
 }

@@ -66,6 +66,7 @@ type Cell struct {
 	Count int
 	Share float64
 	Right bool
+	Dark  bool // its colour is, so that the number must be light
 	Style template.CSS
 	Hint  string
 }
@@ -121,6 +122,7 @@ func (p *page) addEvidence(e *evidence, classes []string, result *train.Evaluati
 			if !c.Right {
 				strength = 0.85 * math.Sqrt(strength/max(highest, 1e-9))
 			}
+			c.Dark = strength > 0.55
 			c.Style = template.CSS(fmt.Sprintf("--v:%.0f%%", 100*strength))
 			line.Cells = append(line.Cells, c)
 		}

@@ -71,8 +71,8 @@ func TestReportOfARun(t *testing.T) {
 	require.Equal(t, 4, strings.Count(html, "<svg"), "loss, accuracy, rate, speed")
 	require.Contains(t, html, "green &lt;b&gt;", "names are escaped")
 	require.NotContains(t, html, "green <b>")
-	require.Equal(t, 9, strings.Count(html, "<td class=\"right\"")+strings.Count(html, "<td class=\"wrong\""))
-	require.Equal(t, 3, strings.Count(html, "<td class=\"right\""))
+	require.Equal(t, 3, strings.Count(html, "<td class=\"right"))
+	require.Equal(t, 6, strings.Count(html, "<td class=\"wrong"))
 	mistakes := strings.Count(html, "<figure>")
 	require.Equal(t, min(4, int(18-18*summary.TestAccuracy/100+0.5)), mistakes)
 	require.Equal(t, mistakes, strings.Count(html, "data:image/png;base64,"))
@@ -138,6 +138,13 @@ func TestNumbers(t *testing.T) {
 		require.Equal(t, want, short(x))
 	}
 	require.Equal(t, []string{"12%", "0.30%", "1e-06"}, []string{belief(0.12), belief(0.003), belief(1e-6)})
+	for _, limits := range [][2]float64{{0, 10}, {0.7, 2.5}, {0, 3e-3}, {62, 101}, {0, 1e-9}, {99.5, 100.5}} {
+		list := ticks(limits[0], limits[1])
+		require.GreaterOrEqual(t, len(list), 4, limits)
+		require.LessOrEqual(t, len(list), 11, limits)
+		require.GreaterOrEqual(t, list[0], limits[0])
+		require.LessOrEqual(t, list[len(list)-1], limits[1])
+	}
 	require.Equal(t, 25.0, stepsPerEpoch([]record.Row{{Kind: "train", Step: 25}, {Kind: "eval", Epoch: 1, Step: 50}}))
 	require.Equal(t, 1.0, stepsPerEpoch(nil))
 }
