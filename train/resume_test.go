@@ -83,17 +83,17 @@ func TestResume(t *testing.T) {
 		require.Equal(t, course(t, want.Folder), course(t, got.Folder), "killed after step %d", kill)
 		require.True(t, bytes.Equal(weights(want.Folder), weights(got.Folder)), "killed after step %d", kill)
 	}
+	t.Run("the folder remembers its configuration", func(t *testing.T) {
+		c, err := train.ResumeConfig(filepath.Join(want.Folder, train.CheckpointsDir))
+		require.NoError(t, err)
+		require.Equal(t, whole, c)
+	})
 	t.Run("a finished run has nothing left to do", func(t *testing.T) {
 		c := configured(want.Folder)
 		got, err := train.Run(context.Background(), c, train.RunOptions{})
 		require.NoError(t, err)
 		require.Equal(t, want.Steps, got.Steps)
 		require.Len(t, course(t, want.Folder), len(course(t, got.Folder)))
-	})
-	t.Run("the folder remembers its configuration", func(t *testing.T) {
-		c, err := train.ResumeConfig(filepath.Join(want.Folder, train.CheckpointsDir))
-		require.NoError(t, err)
-		require.Equal(t, whole, c)
 	})
 	t.Run("more epochs", func(t *testing.T) {
 		c := configured(want.Folder)

@@ -1,7 +1,9 @@
 // The key-value store over which processes find each other.
+#include <c10/util/Logging.h>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
+#include <cstdlib>
 #include <cstring>
 
 #include "../capi/guard.h"
@@ -21,6 +23,9 @@ Store& of(natten_store handle) {
 char* natten_store_open(const char* host, int port, int serve, const char* prefix, int64_t timeout_ms,
                         natten_store* store) {
   return guard([&] {
+    // What c10d warns of comes back as an error, without its stack traces.
+    setenv("TORCH_CPP_LOG_LEVEL", "ERROR", /*overwrite=*/0);
+    c10::initLogging();
     c10d::TCPStoreOptions options;
     options.port = static_cast<uint16_t>(port);
     options.isServer = serve != 0;
@@ -57,7 +62,7 @@ char* natten_store_get(natten_store store, const char* key, int64_t timeout_ms, 
     }
     const auto value = s.get(key);
     char* copy = static_cast<char*>(malloc(value.size() + 1));
-    TORCH_CHECK(copy != nullptr, "out of memory");
+    TORCH_CHECK(copy != nullptr, "no memory for ", value.size(), " bytes");
     if (!value.empty()) std::memcpy(copy, value.data(), value.size());
     *data = copy;
     *bytes = static_cast<int64_t>(value.size());

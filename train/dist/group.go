@@ -68,6 +68,8 @@ func (g *Group) meet() error {
 		}
 	}
 	if len(missing) > 0 {
+		g.failed = &LostError{Rank: g.Rank, World: g.World}
+		_ = g.store.Set(byeKey(g.Rank), "") // rank 0 waits for it, but not for ever
 		return fmt.Errorf("dist: rank %d of %d: after %v, missing: rank %s", g.Rank, g.World, g.timeout, strings.Join(missing, ", "))
 	}
 	var err error

@@ -68,12 +68,12 @@ func init() {
 }
 
 func TestTalk(t *testing.T) {
-	for rank, p := range launch(t, 3, "talk") {
+	for rank, p := range launch(t, 2, "talk") {
 		failure := "no such file"
 		if rank > 0 {
 			failure = "rank 0: no such file"
 		}
-		require.Equal(t, fmt.Sprintf("[3 3] [[0 7] [10 7] [20 7]] from rank 0 %s 1\n", failure), p.wait(t))
+		require.Equal(t, fmt.Sprintf("[1 2] [[0 7] [10 7]] from rank 0 %s 1\n", failure), p.wait(t))
 	}
 }
 

@@ -136,6 +136,9 @@ func (g *Group) Fail(err error) {
 func (g *Group) linger() {
 	deadline := time.Now().Add(lingering)
 	for rank := 1; rank < g.World; rank++ {
+		if _, came, _ := g.store.Get(joinKey(rank), time.Millisecond); !came {
+			continue
+		}
 		if _, _, err := g.store.Get(byeKey(rank), time.Until(deadline)); err != nil {
 			return
 		}
