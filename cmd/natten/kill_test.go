@@ -1,7 +1,8 @@
+//go:build linux
+
 package main
 
 import (
-	"encoding/json"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -12,7 +13,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gonatten/gonatten/train"
-	"github.com/gonatten/gonatten/train/record"
 	"github.com/gonatten/gonatten/train/state"
 )
 
@@ -41,7 +41,7 @@ func TestKilled(t *testing.T) {
 	_, stderr, code := natten(t, arguments(output)...)
 	took := time.Since(start)
 	require.Zero(t, code, stderr)
-	want := end(t, filepath.Join(output, "x"))
+	want := outcomeOf(t, filepath.Join(output, "x"))
 	unfinished, resumed := 0, 0
 	for i := range kills {
 		output := t.TempDir()
@@ -65,28 +65,8 @@ func TestKilled(t *testing.T) {
 		}
 		_, stderr, code := natten(t, arguments(output)...)
 		require.Zero(t, code, "seed %d, run %d, killed after %v: %s", seed, i, wait, stderr)
-		got := end(t, filepath.Join(output, "x"))
+		got := outcomeOf(t, filepath.Join(output, "x"))
 		require.True(t, want == got, "seed %d, run %d, killed after %v", seed, i, wait)
 	}
 	t.Logf("seed %d: %d runs of %v, %d killed before their end, %d had a checkpoint; all ended alike", seed, kills, took, unfinished, resumed)
-}
-
-// end is what a run comes to: its records but for the times, and its last state.
-func end(t *testing.T, run string) string {
-	t.Helper()
-	rows, err := record.ReadLog(filepath.Join(run, train.MetricsFile))
-	require.NoError(t, err)
-	require.Len(t, rows, 24+3, "a record per step and evaluation")
-	for i := range rows {
-		rows[i].Time, rows[i].ImagesPerSecond, rows[i].Seconds, rows[i].ResidentBytes = "", 0, 0, 0
-	}
-	text, err := json.Marshal(rows)
-	require.NoError(t, err)
-	s, err := state.Folder(filepath.Join(run, train.CheckpointsDir)).Latest(nil)
-	require.NoError(t, err)
-	defer s.Close()
-	for name, tensor := range s.Tensors.All() {
-		text = append(append(text, name...), tensor.Bytes()...)
-	}
-	return string(text)
 }
