@@ -3,12 +3,15 @@
 package train_test
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
 	"math"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -174,4 +177,22 @@ func TestClockJumps(t *testing.T) {
 	meter.Rate(100, now)
 	require.Zero(t, meter.Rate(200, now.Add(-time.Hour)))
 	require.InDelta(t, 50, meter.Rate(300, now.Add(-time.Hour+2*time.Second)), 1e-9)
+}
+
+// TestPictureCannotBeDecoded: it is replaced and named; too many end the run.
+func TestPictureCannotBeDecoded(t *testing.T) {
+	dir := imageFolder(t, 16, 12, 4)
+	broken := filepath.Join(dir, "train", "green", "3.png")
+	require.NoError(t, os.WriteFile(broken, []byte("no picture"), 0o600))
+	c := smallRun(t, dir)
+	require.NoError(t, c.Read([]byte("max_steps: 4")))
+	var log bytes.Buffer
+	s, err := train.Run(context.Background(), c, train.RunOptions{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	require.NoError(t, err)
+	require.Equal(t, 4, s.Steps)
+	require.Equal(t, 1, strings.Count(log.String(), "unreadable image skipped"))
+	require.Contains(t, log.String(), broken)
+	require.NoError(t, c.Read([]byte("max_bad_samples: -1")))
+	_, err = train.Run(context.Background(), c, train.RunOptions{})
+	require.ErrorContains(t, err, broken)
 }

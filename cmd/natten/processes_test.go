@@ -114,15 +114,17 @@ func descends(pid, from int) bool {
 	return false
 }
 
-// TestSlurm starts two processes as srun would.
+// TestSlurm starts two processes as srun would. They have the losses and gradients
+// of one process with batches of twice the size.
 func TestSlurm(t *testing.T) {
 	dir, output := folder(t), t.TempDir()
 	port, err := openPort()
 	require.NoError(t, err)
+	plain := []string{"--max-steps", "2", "--drop-path", "0", "--clip-grad", "5", "--quiet"}
 	var list []*exec.Cmd
 	outputs := make([]bytes.Buffer, 2)
 	for rank := range outputs {
-		c := command(t, append([]string{"train"}, append(severalProcesses(dir, output), "--max-steps", "2", "--quiet")...)...)
+		c := command(t, append([]string{"train"}, append(severalProcesses(dir, output), plain...)...)...)
 		c.Env = append(c.Env, fmt.Sprint("SLURM_PROCID=", rank), "SLURM_NTASKS=2", fmt.Sprint("SLURM_LOCALID=", rank), "SLURM_STEP_ID=0",
 			"SLURM_JOB_ID=77", "SLURM_STEP_NODELIST=localhost", fmt.Sprint("MASTER_PORT=", port), "OMP_NUM_THREADS=1")
 		c.Stdout, c.Stderr = &outputs[rank], &outputs[rank]
@@ -134,6 +136,22 @@ func TestSlurm(t *testing.T) {
 	}
 	require.Contains(t, outputs[0].String(), `"processes": 2`)
 	require.Empty(t, outputs[1].String())
+	two := filepath.Join(output, "x", train.MetricsFile)
+
+	output = t.TempDir()
+	_, stderr, code := natten(t, append([]string{"train"}, append(append(severalProcesses(dir, output), plain...), "--batch-size", "4")...)...)
+	require.Zero(t, code, stderr)
+	got, err := record.ReadLog(two)
+	require.NoError(t, err)
+	want, err := record.ReadLog(filepath.Join(output, "x", train.MetricsFile))
+	require.NoError(t, err)
+	require.Len(t, want, 3)
+	require.Len(t, got, 3)
+	for i := range want {
+		require.InDelta(t, float64(want[i].Loss), float64(got[i].Loss), 1e-5)
+		require.InEpsilon(t, float64(want[i].GradNorm)+1, float64(got[i].GradNorm)+1, 1e-5)
+		require.Equal(t, []any{want[i].Images, want[i].Top1}, []any{got[i].Images, got[i].Top1})
+	}
 }
 
 // TestJobFiles: every flag that the examples give exists.
