@@ -25,7 +25,7 @@ func (r *run) join() error {
 		return err
 	}
 	if env.Restarts > 0 && r.config.Resume == "" {
-		r.config.Resume = ResumeAuto // the launcher has started the job again
+		r.config.Resume, r.restarted = ResumeAuto, true // the launcher has started the job again
 	}
 	if env.World == 1 {
 		return nil

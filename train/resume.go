@@ -2,6 +2,7 @@ package train
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -79,7 +80,7 @@ func (r *run) findResume() error {
 
 func (r *run) locate(resume string) (from origin, err error) {
 	if resume == ResumeAuto {
-		if from.Folder, err = unfinished(r.config); err != nil || from.Folder == "" {
+		if from.Folder, err = unfinished(r.config, !r.restarted); err != nil || from.Folder == "" {
 			return from, err
 		}
 	} else if from.Folder, from.Checkpoint, err = resumeTarget(resume); err != nil || from.Checkpoint != "" {
@@ -102,9 +103,10 @@ func (r *run) locate(resume string) (from origin, err error) {
 }
 
 // unfinished is the folder of the latest run that has this configuration and did
-// not come to its end, or "".
-func unfinished(c *config.Config) (string, error) {
-	if c.Experiment != "" {
+// not come to its end, or "". byName takes the folder of the experiment's name
+// whatever it is.
+func unfinished(c *config.Config, byName bool) (string, error) {
+	if c.Experiment != "" && byName {
 		folder := filepath.Join(c.Output, c.Experiment)
 		if _, err := os.Stat(filepath.Join(folder, ConfigFile)); err != nil {
 			return "", nil
@@ -117,11 +119,11 @@ func unfinished(c *config.Config) (string, error) {
 	} else if err != nil {
 		return "", fmt.Errorf("train: resume: %w", err)
 	}
-	name := runName(c)
+	name := cmp.Or(c.Experiment, runName(c))
 	for _, e := range slices.Backward(entries) { // names end in the time of their start
 		folder := filepath.Join(c.Output, e.Name())
 		text, err := os.ReadFile(filepath.Join(folder, ConfigFile))
-		if err != nil || !strings.HasPrefix(e.Name(), name) || !bytes.Equal(text, c.YAML()) {
+		if err != nil || !strings.HasPrefix(e.Name(), name) || c.Experiment != "" && e.Name() != name || !bytes.Equal(text, c.YAML()) {
 			continue
 		}
 		var s Summary
@@ -150,6 +152,10 @@ func (r *run) reopenFolder() error {
 		if _, err := atomicfile.RemoveStale(filepath.Join(r.folder, name)); err != nil {
 			return fmt.Errorf("train: run folder: %w", err)
 		}
+	}
+	// A summary is of a run that has come to its end.
+	if err := os.Remove(filepath.Join(r.folder, SummaryFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("train: run folder: %w", err)
 	}
 	path := filepath.Join(r.folder, MetricsFile)
 	if err := record.Rewind(path, memory.Metrics); err != nil {

@@ -148,11 +148,12 @@ type run struct {
 	images    int64
 	clock     *stepClock
 
-	resumed  bool            // folder is that of an earlier process
-	from     *state.Snapshot // to be restored
-	saved    int             // step of the last checkpoint
-	restored int             // step that the run went on from
-	before   time.Duration   // that earlier processes took
+	restarted bool            // the launcher has started the job again
+	resumed   bool            // folder is that of an earlier process
+	from      *state.Snapshot // to be restored
+	saved     int             // step of the last checkpoint
+	restored  int             // step that the run went on from
+	before    time.Duration   // that earlier processes took
 }
 
 func (r *run) close() {
