@@ -174,8 +174,6 @@ NATTEN_API char* natten_group_abort(natten_group group);
 /* Each tensor becomes the sum over the group, or the root's. */
 NATTEN_API char* natten_group_sum(natten_group group, const natten_tensor* tensors, int64_t count);
 NATTEN_API char* natten_group_broadcast(natten_group group, const natten_tensor* tensors, int64_t count, int root);
-/* Waits for all; on rank 0 the error names the ranks that did not come. */
-NATTEN_API char* natten_group_barrier(natten_group group, int64_t timeout_ms);
 /* Buckets of gradients averaged so far. */
 NATTEN_API int64_t natten_group_reductions(natten_group group);
 

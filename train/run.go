@@ -68,7 +68,8 @@ type Summary struct {
 	ResidentBytes   int64   `json:"resident_bytes"`
 	Skipped         int     `json:"skipped_steps"` // whose loss was no finite number
 	Processes       int     `json:"processes"`
-	Rank            int     `json:"rank"` // of this process; rank 0 has written the files
+	Reductions      int     `json:"gradient_reductions"` // buckets averaged over the processes
+	Rank            int     `json:"rank"`                // of this process; rank 0 has written the files
 	Interrupted     bool    `json:"interrupted"`
 	StopReason      string  `json:"stop_reason,omitempty"`
 }
@@ -482,7 +483,7 @@ func (r *run) finish() (*Summary, error) {
 		Model: r.model.Config.Name, Parameters: r.parameters, Folder: r.folder,
 		Checkpoint: filepath.Join(r.folder, LastFile), Curve: filepath.Join(r.folder, CurveFile),
 		Epochs: state.Epoch, Steps: state.Step, Seconds: r.elapsed().Seconds(),
-		Skipped: state.Skipped, Processes: r.world(), Rank: r.rank(),
+		Skipped: state.Skipped, Processes: r.world(), Rank: r.rank(), Reductions: r.group.Reductions(),
 		ResidentBytes: progress.Resident(), Interrupted: state.Interrupted, StopReason: state.StopReason,
 	}
 	if r.best != nil {

@@ -57,6 +57,7 @@ func TestTorchrun(t *testing.T) {
 	var s train.Summary
 	require.NoError(t, json.Unmarshal(stdout.Bytes(), &s), "rank 0 alone prints: %s", &stdout)
 	require.Equal(t, []int{2, 6, 12}, []int{s.Processes, s.Epochs, s.Steps})
+	require.Equal(t, s.Steps, s.Reductions, "one bucket, once a step of two batches")
 	want := outcomeOf(t, filepath.Join(output, "x"))
 
 	output = t.TempDir()

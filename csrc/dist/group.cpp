@@ -94,14 +94,6 @@ char* natten_group_broadcast(natten_group group, const natten_tensor* tensors, i
   });
 }
 
-char* natten_group_barrier(natten_group group, int64_t timeout_ms) {
-  return guard([&] {
-    c10d::BarrierOptions options;
-    options.timeout = milliseconds(timeout_ms);
-    of(group).backend->monitoredBarrier(options, /*waitAllRanks=*/true);
-  });
-}
-
 int64_t natten_group_reductions(natten_group group) {
   return group == nullptr ? 0 : static_cast<Group*>(group)->reductions;
 }

@@ -66,12 +66,6 @@ func (g *Group) Broadcast(root int, tensors ...*ts.Tensor) error {
 	return err
 }
 
-// Barrier waits until every process has come here; on rank 0 the error names
-// those that have not.
-func (g *Group) Barrier(timeout time.Duration) error {
-	return failure(C.natten_group_barrier(g.handle, C.int64_t(timeout.Milliseconds())))
-}
-
 // Reductions counts the buckets of gradients averaged so far.
 func (g *Group) Reductions() int { return int(C.natten_group_reductions(g.handle)) }
 

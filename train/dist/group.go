@@ -210,9 +210,9 @@ func (g *Group) Once(name string, do func() error) error {
 	}
 }
 
-// Reductions counts the buckets of gradients averaged so far.
+// Reductions counts the buckets of gradients averaged so far; none for a nil group.
 func (g *Group) Reductions() int {
-	if g.failed != nil {
+	if g == nil || g.failed != nil {
 		return 0
 	}
 	return g.group.Reductions()
