@@ -39,27 +39,57 @@ func (m model) job() scaling.Job {
 	return j
 }
 
+var nvlink = scaling.Link{Latency: 5e-6, Bandwidth: 300e9}
+
 var clusters = []struct {
 	name string
 	c    scaling.Cluster
 }{
-	{"8 GPUs a node, NVLink, 400 Gbit/s each", scaling.Cluster{PerNode: 8, Tree: true,
-		Intra: scaling.Link{Latency: 5e-6, Bandwidth: 300e9}, Inter: scaling.Link{Latency: 15e-6, Bandwidth: 40e9}}},
-	{"8 GPUs a node, NVLink, 25 Gbit/s for all", scaling.Cluster{PerNode: 8, Tree: true,
-		Intra: scaling.Link{Latency: 5e-6, Bandwidth: 300e9}, Inter: scaling.Link{Latency: 30e-6, Bandwidth: 2.5e9 / 8}}},
-	{"the same, rings only", scaling.Cluster{PerNode: 8,
-		Intra: scaling.Link{Latency: 5e-6, Bandwidth: 300e9}, Inter: scaling.Link{Latency: 30e-6, Bandwidth: 2.5e9 / 8}}},
+	{"400 Gbit/s per GPU", scaling.Cluster{PerNode: 8, Tree: true, Intra: nvlink, Inter: scaling.Link{Latency: 15e-6, Bandwidth: 40e9}}},
+	{"25 Gbit/s per node", scaling.Cluster{PerNode: 8, Tree: true, Intra: nvlink, Inter: scaling.Link{Latency: 30e-6, Bandwidth: 2.5e9 / 8}}},
+	{"25 Gbit/s per node, rings only", scaling.Cluster{PerNode: 8, Intra: nvlink, Inter: scaling.Link{Latency: 30e-6, Bandwidth: 2.5e9 / 8}}},
+}
+
+// variants are what a user can change.
+var variants = []struct {
+	name   string
+	change func(*scaling.Job)
+}{
+	{"", func(*scaling.Job) {}},
+	{", bucket_mb 100", func(j *scaling.Job) { j.Bucket = 100 << 20 }},
+	{", grad_accum_steps 4", func(j *scaling.Job) { j.Batches = 4 }},
 }
 
 func main() {
+	fmt.Println("| network, link between the nodes | 1 GPU | 8 | 64 | 1,024 |\n|---|---|---|---|---|")
 	for _, m := range nets {
-		for _, k := range clusters {
-			fmt.Printf("\n%s; %s\n\n| GPUs | step, ms | compute | gradients exposed | waiting | efficiency | images/s | reads, GB/s | limit |\n|---|---|---|---|---|---|---|---|---|\n", m.name, k.name)
-			for _, ranks := range []int{1, 8, 64, 1024} {
-				s := k.c.Step(m.job(), ranks)
-				fmt.Printf("| %d | %.1f | %.1f | %.1f | %.1f | %.0f%% | %.0f | %.1f | %s |\n", ranks, 1e3*s.Total, 1e3*s.Compute,
-					1e3*s.Exposed, 1e3*s.Waiting, 100*s.Efficiency, s.Images, s.Images*fileBytes/1e9, s.Limit)
+		for i, k := range clusters {
+			for _, v := range variants {
+				if v.name != "" && (i == 0 || m.name != "nat_base") {
+					continue
+				}
+				fmt.Printf("| %s, %s%s |", m.name, k.name, v.name)
+				for _, ranks := range []int{1, 8, 64, 1024} {
+					j := m.job()
+					v.change(&j)
+					s := k.c.Step(j, ranks)
+					fmt.Printf(" %.0f ms, %.0f%%", 1e3*s.Total, 100*s.Efficiency)
+					if s.Efficiency < 0.9 {
+						fmt.Printf(": %s", s.Limit)
+					}
+					fmt.Print(" |")
+				}
+				fmt.Println()
 			}
 		}
+	}
+	fmt.Println("\n| images/s and GB/s read, 400 Gbit/s | 1 GPU | 8 | 64 | 1,024 |\n|---|---|---|---|---|")
+	for _, m := range nets {
+		fmt.Printf("| %s |", m.name)
+		for _, ranks := range []int{1, 8, 64, 1024} {
+			images := clusters[0].c.Step(m.job(), ranks).Images
+			fmt.Printf(" %.0f, %.1f |", images, images*fileBytes/1e9)
+		}
+		fmt.Println()
 	}
 }
