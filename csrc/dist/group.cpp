@@ -1,5 +1,9 @@
 // Collective operations between processes, and gradients averaged while the
 // backward pass still runs (c10d::Reducer, the engine of DistributedDataParallel).
+#include "store.h"
+
+#if NATTEN_HAS_GROUPS
+
 #include "group.h"
 
 #include <torch/csrc/distributed/c10d/comm.hpp>
@@ -140,3 +144,5 @@ char* natten_reducer_prepare(natten_reducer reducer) {
 char* natten_reducer_check(natten_reducer reducer) {
   return guard([&] { static_cast<c10d::Reducer*>(reducer)->check_finalized(); });
 }
+
+#endif  // NATTEN_HAS_GROUPS

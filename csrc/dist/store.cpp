@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "../capi/guard.h"
-#include "group.h"
+#include "store.h"
 
 using natten::capi::guard;
 using natten::dist::Store;

@@ -1,6 +1,7 @@
 package dist_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -59,4 +60,15 @@ func TestEnvironmentErrors(t *testing.T) {
 		_, err := from(variables)
 		require.ErrorContains(t, err, want)
 	}
+}
+
+func ExampleFromEnvironment() {
+	variables := map[string]string{"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "3", "MASTER_ADDR": "node1", "MASTER_PORT": "29500"}
+	e, err := dist.FromEnvironment(func(key string) string { return variables[key] })
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(e.Rank, "of", e.World, "at", e.Address())
+	// Output: 3 of 8 at node1:29500
 }

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -178,7 +180,7 @@ func init() {
 
 // TestEqualsOneProcess: 2 and 4 processes have the gradients of one that sees the
 // whole batch, also with batches added up, and also with sharded optimizer state;
-// the gradients travel once per step.
+// the gradients travel once per step. TORCHRUN names a torchrun to start them.
 func TestEqualsOneProcess(t *testing.T) {
 	want, err := computeSteps(0, 1, 1, func([]optim.Parameter) (*dist.Replica, func(string) bool, error) { return nil, nil, nil })
 	require.NoError(t, err)
@@ -187,14 +189,26 @@ func TestEqualsOneProcess(t *testing.T) {
 		if c.zero > 0 {
 			extra = append(extra, "DIST_TEST_ZERO=1")
 		}
-		for rank, p := range launch(t, c.world, "step", extra...) {
+		var texts []string
+		if torchrun := os.Getenv("TORCHRUN"); torchrun != "" {
+			job := exec.Command(torchrun, "--no-python", "--standalone", fmt.Sprint("--nproc-per-node=", c.world), os.Args[0])
+			job.Env = append(append(os.Environ(), roleVariable+"=step"), extra...)
+			out, err := job.Output()
+			require.NoError(t, err)
+			texts = strings.Split(strings.TrimSpace(string(out)), "\n")
+		} else {
+			for _, p := range launch(t, c.world, "step", extra...) {
+				texts = append(texts, p.wait(t))
+			}
+		}
+		require.Len(t, texts, c.world)
+		for _, text := range texts {
 			var got outcome
-			text := p.wait(t)
 			require.NoError(t, json.Unmarshal([]byte(text), &got), text)
 			require.Equal(t, 2, got.Reductions, "one bucket in each of two steps")
 			for i := range shapes {
-				require.InDeltaSlice(t, want.Gradients[i], got.Gradients[i], 1e-6, "%+v, rank %d", c, rank)
-				require.InDeltaSlice(t, want.Weights[i], got.Weights[i], 1e-6, "%+v, rank %d", c, rank)
+				require.InDeltaSlice(t, want.Gradients[i], got.Gradients[i], 1e-6, "%+v", c)
+				require.InDeltaSlice(t, want.Weights[i], got.Weights[i], 1e-6, "%+v", c)
 			}
 		}
 	}
