@@ -38,6 +38,10 @@ type Evaluator struct {
 	Device    torch.Device
 	Precision gotch.DType // as in Loop
 
+	// Sum adds numbers up over the processes that share the work, in place; nil:
+	// there is one.
+	Sum func(values []float64) error
+
 	// OnBatch is told after each batch: the batch, each image's classes in falling
 	// order of logits (five, or all where there are fewer), and each image's loss.
 	// nil: nobody.
@@ -76,6 +80,13 @@ func (e *Evaluator) Run(ctx context.Context) (*Evaluation, error) {
 			e.OnBatch(b, ranked, losses)
 		}
 		b.Release()
+	}
+	if e.Sum != nil {
+		values := []float64{float64(result.Images), loss, top1, top5}
+		if err := e.Sum(values); err != nil {
+			return nil, err
+		}
+		result.Images, loss, top1, top5 = int(values[0]), values[1], values[2], values[3]
 	}
 	if result.Images == 0 {
 		return nil, fmt.Errorf("train: evaluation: no images")

@@ -15,6 +15,7 @@ import (
 	"github.com/gonatten/gonatten/internal/torch"
 	"github.com/gonatten/gonatten/train/optim"
 	"github.com/gonatten/gonatten/train/schedule"
+	"github.com/gonatten/gonatten/train/state"
 )
 
 // Model computes logits from images; all models and layers of this module do.
@@ -33,6 +34,22 @@ type Source interface {
 // Mixer blends the images of a batch in place and returns the targets that go
 // with them, [batch, classes]; nil leaves the batch's labels as the targets.
 type Mixer func(b *data.Batch, epoch int) ([]float32, error)
+
+// Peers are the other processes that train the same model, each on its share of
+// every batch. All processes call the methods in the same order.
+type Peers interface {
+	// Forward is called before the forward pass of a batch. With reduce its
+	// backward pass completes the gradients of a step, and averages them over the
+	// processes.
+	Forward(reduce bool) error
+	// Backward is called after the backward pass with its error, and returns that,
+	// or what is behind it.
+	Backward(err error) error
+	// Sum adds up numbers over the processes, in place.
+	Sum(values []float64) error
+	// Updated is called after the optimizer has updated its parameters.
+	Updated() error
+}
 
 // Moment names a point in a run at which hooks are called.
 type Moment string
@@ -63,6 +80,10 @@ type State struct {
 	// Overflows counts steps that were left out because their float16 gradients
 	// were not finite, see Loop.Scaler.
 	Overflows int
+
+	// Skipped counts steps that were left out because their loss was no finite
+	// number, SkippedInRow the last of them without one between.
+	Skipped, SkippedInRow int
 
 	// Interrupted tells that the context ended the run, StopReason that a hook did.
 	Interrupted bool
@@ -105,6 +126,18 @@ type Loop struct {
 	Cost *StepCost
 
 	State State
+	// Peers are the processes that train along; nil: none.
+	Peers Peers
+	// MaxSkipped is the number of steps in a row that may be skipped because their
+	// loss is no finite number; one more ends the run. OnNonFinite is given the
+	// batch before it does, as the model saw it.
+	MaxSkipped  int
+	OnNonFinite func(b *data.Batch, s *State) error
+
+	// Parts have state besides that of the model and the optimizer (a scaler of
+	// losses, say), which checkpoints hold under their names.
+	Parts map[string]state.Part
+
 	hooks map[Moment][]Hook
 }
 
@@ -180,7 +213,7 @@ func (l *Loop) check() error {
 
 // done tells whether the run is to end now.
 func (l *Loop) done(ctx context.Context) bool {
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && l.Peers == nil { // peers agree on it, see settle
 		l.State.Interrupted = true
 	}
 	return l.State.Interrupted || l.State.StopReason != "" || l.MaxSteps > 0 && l.State.Step >= l.MaxSteps
@@ -199,8 +232,12 @@ func (l *Loop) call(ctx context.Context, m Moment) error {
 // is left.
 func (l *Loop) epoch(ctx context.Context) (whole bool, err error) {
 	n, k := l.Source.Len(), max(l.Accumulate, 1)
-	loss := 0.0
-	for b, err := range l.Source.Epoch(ctx, l.State.Epoch, l.State.Batch) {
+	loss, images := 0.0, int64(0)
+	source := ctx
+	if l.Peers != nil {
+		source = context.WithoutCancel(ctx) // they end together, after a step
+	}
+	for b, err := range l.Source.Epoch(source, l.State.Epoch, l.State.Batch) {
 		if err != nil {
 			if ctx.Err() != nil {
 				l.State.Interrupted = true
@@ -210,25 +247,28 @@ func (l *Loop) epoch(ctx context.Context) (whole bool, err error) {
 		}
 		first := b.Number - b.Number%k
 		share := min(k, n-first) // batches of this optimizer step
+		last := b.Number+1 == first+share
 		var batchLoss float64
 		err := l.Cost.ofBatch(len(b.Labels), func() (err error) {
-			batchLoss, err = l.backward(b, 1/float64(share))
+			batchLoss, err = l.backward(b, 1/float64(share), last)
 			return err
 		})
-		images := int64(len(b.Labels))
+		if err == nil {
+			err = l.inspect(b, batchLoss)
+		}
+		images += int64(len(b.Labels))
 		b.Release()
 		if err != nil {
 			return false, fmt.Errorf("train: epoch %d, batch %d: %w", l.State.Epoch, b.Number, err)
 		}
 		loss += batchLoss / float64(share)
-		l.State.Images += images
-		if b.Number+1 < first+share {
+		if !last {
 			continue
 		}
-		if err := l.Cost.ofUpdate(l.update); err != nil {
+		if err := l.settle(ctx, loss, images); err != nil {
 			return false, fmt.Errorf("train: epoch %d, batch %d: %w", l.State.Epoch, b.Number, err)
 		}
-		l.State.Batch, l.State.Loss, loss = b.Number+1, loss, 0
+		l.State.Batch, loss, images = b.Number+1, 0, 0
 		if err := l.call(ctx, StepEnd); err != nil {
 			return false, err
 		}
@@ -243,12 +283,17 @@ func (l *Loop) epoch(ctx context.Context) (whole bool, err error) {
 func (l *Loop) dropPartialStep() error { return l.Optimizer.ZeroGrad() }
 
 // backward adds the gradients of one batch, its loss weighted by share.
-func (l *Loop) backward(b *data.Batch, share float64) (loss float64, err error) {
+func (l *Loop) backward(b *data.Batch, share float64, last bool) (loss float64, err error) {
 	s := torch.NewScope()
 	defer s.Close()
 	images, targets, err := l.tensors(s, b)
 	if err != nil {
 		return 0, err
+	}
+	if l.Peers != nil {
+		if err := l.Peers.Forward(last); err != nil {
+			return 0, err
+		}
 	}
 	var value *ts.Tensor
 	if l.Recompute {
@@ -264,7 +309,11 @@ func (l *Loop) backward(b *data.Batch, share float64) (loss float64, err error) 
 		return 0, err
 	}
 	if weighted := l.weigh(s, value, share); s.Err() == nil {
-		s.Fail(torch.Backward(weighted))
+		err := torch.Backward(weighted)
+		if l.Peers != nil {
+			err = l.Peers.Backward(err)
+		}
+		s.Fail(err)
 	}
 	if s.Err() != nil {
 		return 0, s.Err()
@@ -325,6 +374,11 @@ func (l *Loop) update() error {
 	}
 	if err := l.Optimizer.ZeroGrad(); err != nil {
 		return err
+	}
+	if l.Peers != nil {
+		if err := l.Peers.Updated(); err != nil {
+			return err
+		}
 	}
 	if l.EMA != nil {
 		if err := l.EMA.Update(); err != nil {

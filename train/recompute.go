@@ -83,7 +83,11 @@ func (l *Loop) recompute(s *torch.Scope, images, targets *ts.Tensor, share float
 	if s.Err() == nil {
 		s.Fail(torch.SetGeneratorStateOf(l.Device, after))
 	}
-	return loss, s.Err()
+	err = s.Err()
+	if l.Peers != nil {
+		err = l.Peers.Backward(err)
+	}
+	return loss, err
 }
 
 // segmentBackward computes a segment again and its gradients from that of its

@@ -17,11 +17,13 @@ import (
 func (r *run) addHooks() error {
 	r.loop.Cost = new(StepCost)
 	clock := &stepClock{run: r, peak: peakOf(r.device, r.precision)}
+	r.clock = clock
 	r.loop.On(RunStart, r.announce)
 	r.loop.On(EpochStart, clock.start)
 	r.loop.On(StepEnd, clock.step)
 	r.loop.On(EpochEnd, r.evaluate)
 	r.loop.On(RunEnd, r.saveAtEnd)
+	r.addCheckpointing()
 	return nil
 }
 
@@ -130,17 +132,25 @@ func (c *stepClock) show(l *Loop, now time.Time) {
 }
 
 func (r *run) record(row record.Row) error {
+	if !r.leads() {
+		return nil
+	}
 	r.rows = append(r.rows, row)
 	return r.metrics.Add(row)
 }
 
 // evaluate measures after an epoch where that is due, and saves.
 func (r *run) evaluate(ctx context.Context, l *Loop) error {
-	last := l.State.Epoch == l.Epochs
-	if r.evaluator == nil || !last && l.State.Epoch%r.config.ValInterval != 0 {
+	if !r.evaluationDue(l) {
 		return r.averaged(func() error { return r.save(LastFile, 0) })
 	}
 	return r.averaged(func() error { return r.evaluateNow(ctx, l) })
+}
+
+// evaluationDue tells whether the epoch that has ended is to be evaluated.
+func (r *run) evaluationDue(l *Loop) bool {
+	last := l.State.Epoch == l.Epochs
+	return r.evaluator != nil && (last || l.State.Epoch%r.config.ValInterval == 0)
 }
 
 // averaged runs f with the model computing with its averaged weights, where
@@ -158,6 +168,9 @@ func (r *run) averaged(f func() error) error {
 func (r *run) evaluateNow(ctx context.Context, l *Loop) error {
 	bar, state := r.options.Progress, &l.State
 	bar.Start("evaluating")
+	if r.group != nil {
+		ctx = context.WithoutCancel(ctx) // processes stop together, after a step
+	}
 	result, err := r.evaluator.Run(ctx)
 	if err != nil {
 		if ctx.Err() != nil { // interrupted: what is trained is saved at the end
@@ -190,7 +203,7 @@ func (r *run) evaluateNow(ctx context.Context, l *Loop) error {
 		mark = "  best so far"
 	}
 	bar.Print(fmt.Sprintf("epoch %d/%d  loss %.4f  test loss %.4f  top-1 %.2f%%  top-5 %.2f%%  %s%s", state.Epoch, l.Epochs,
-		r.epochLoss(state.Epoch-1), result.Loss, result.Top1, result.Top5, progress.Duration(time.Since(r.started)), mark))
+		r.epochLoss(state.Epoch-1), result.Loss, result.Top1, result.Top5, progress.Duration(r.elapsed()), mark))
 	return r.saveCurve()
 }
 
@@ -208,6 +221,9 @@ func (r *run) epochLoss(epoch int) float64 {
 
 // save writes the present weights.
 func (r *run) save(name string, top1 float64) error {
+	if !r.leads() {
+		return nil
+	}
 	card, err := r.card(top1)
 	if err != nil {
 		return err
@@ -216,6 +232,9 @@ func (r *run) save(name string, top1 float64) error {
 }
 
 func (r *run) saveCurve() error {
+	if !r.leads() {
+		return nil
+	}
 	return record.SaveCurve(filepath.Join(r.folder, CurveFile), r.model.Config.Name, r.rows, r.loop.StepsPerEpoch())
 }
 
@@ -223,6 +242,9 @@ func (r *run) saveCurve() error {
 // epoch, and saves what an interrupted one has.
 func (r *run) saveAtEnd(ctx context.Context, l *Loop) error {
 	defer r.options.Progress.Clear()
+	if r.resumed && r.restored == l.State.Step {
+		return r.saveCurve() // nothing was left to do
+	}
 	if l.State.Batch == 0 && l.State.Epoch > 0 {
 		return r.saveCurve() // the last epoch was evaluated and saved
 	}

@@ -64,6 +64,10 @@ func (b *Book) Add(r Row) error {
 	return b.events.Add(now, r.Step, scalarsOf(r)...)
 }
 
+// Size is the length of the lines of JSON in bytes, see Log.Size: what a run that
+// goes on cuts them back to before it opens the Book again.
+func (b *Book) Size() (int64, error) { return b.log.Size() }
+
 // Close closes the files.
 func (b *Book) Close() error {
 	var errs []error
