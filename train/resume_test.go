@@ -43,6 +43,7 @@ func course(t testing.TB, folder string) []record.Row {
 	require.NoError(t, err)
 	for i := range rows {
 		rows[i].Time, rows[i].ImagesPerSecond, rows[i].Seconds, rows[i].ResidentBytes = "", 0, 0, 0
+		rows[i].FLOPsPerSecond, rows[i].Utilisation = 0, 0
 	}
 	return rows
 }
@@ -83,6 +84,25 @@ func TestResume(t *testing.T) {
 		require.Equal(t, course(t, want.Folder), course(t, got.Folder), "killed after step %d", kill)
 		require.True(t, bytes.Equal(weights(want.Folder), weights(got.Folder)), "killed after step %d", kill)
 	}
+	t.Run("float16, recomputed", func(t *testing.T) {
+		more := []byte("amp: true\namp_dtype: float16\ngrad_checkpointing: true\nepochs: 2")
+		whole := configured("")
+		require.NoError(t, whole.Read(more))
+		want, err := train.Run(context.Background(), whole, train.RunOptions{})
+		require.NoError(t, err)
+		c := configured("")
+		require.NoError(t, c.Read(more))
+		_, err = train.Run(context.Background(), c, killAfter(5))
+		require.ErrorIs(t, err, errKilled)
+		c.Resume = train.ResumeAuto
+		got, err := train.Run(context.Background(), c, train.RunOptions{})
+		require.NoError(t, err)
+		require.Equal(t, course(t, want.Folder), course(t, got.Folder))
+		require.True(t, bytes.Equal(weights(want.Folder), weights(got.Folder)))
+		table, err := os.ReadFile(filepath.Join(got.Folder, record.CSVFile))
+		require.NoError(t, err)
+		require.Equal(t, len(course(t, got.Folder))+1, bytes.Count(table, []byte("\n")), "the table was cut back too")
+	})
 	t.Run("the folder remembers its configuration", func(t *testing.T) {
 		c, err := train.ResumeConfig(filepath.Join(want.Folder, train.CheckpointsDir))
 		require.NoError(t, err)
