@@ -37,6 +37,24 @@ func TestRunMeasuresEveryContender(t *testing.T) {
 	require.NoError(t, report.Plot(filepath.Join(t.TempDir(), "bench.png")))
 }
 
+func TestStep(t *testing.T) {
+	profile := filepath.Join(t.TempDir(), "cpu.pprof")
+	r, err := bench.Step(context.Background(), bench.StepOptions{Model: "nat_nano_28", Batch: 2, Steps: 3, Profile: profile})
+	require.NoError(t, err)
+	require.Equal(t, []any{2, int64(28)}, []any{r.Batch, r.Size})
+	require.Positive(t, r.Train.Median)
+	require.Positive(t, r.Evaluate.Median)
+	require.Greater(t, r.GFLOPs*1e9, 2*r.Evaluate.GFLOPS*1e9*r.Evaluate.Median, "backward computes more than forward")
+	require.Greater(t, r.CgoCalls, 100.0)
+	require.Greater(t, r.CgoNanoseconds, 5.0)
+	require.FileExists(t, profile)
+	var text bytes.Buffer
+	require.NoError(t, r.Write(&text))
+	require.Contains(t, text.String(), "training step")
+	_, err = bench.Step(context.Background(), bench.StepOptions{Model: "nat_minni"})
+	require.ErrorContains(t, err, "nat_minni")
+}
+
 func TestUsefulWork(t *testing.T) {
 	s := bench.Shapes["core"][0]
 	require.Equal(t, 4.0*8*2*56*56*32*49, s.ForwardFLOPs())

@@ -103,14 +103,17 @@ NATTEN_API void natten_set_grad_enabled(int enabled);
  * in dtype (ScalarType 5 float16, 15 bfloat16). Leaving a region clears the cache of cast weights. */
 NATTEN_API char* natten_autocast_enter(int device, int dtype);
 NATTEN_API char* natten_autocast_leave(int device);
+/* From now on the process gives blocks of memory of at least `bytes` bytes back to the system when they are freed, and
+ * takes them anew from there, which costs time. Nothing happens where the C library is not glibc. */
+NATTEN_API void natten_return_freed_memory(int64_t bytes);
 NATTEN_API int natten_threads(void);
 NATTEN_API char* natten_set_threads(int threads);
 NATTEN_API char* natten_manual_seed(uint64_t seed);
 NATTEN_API int natten_deterministic(void);
 NATTEN_API char* natten_set_deterministic(int enabled);
-/* State of the CPU generator as a uint8 tensor, and back. */
-NATTEN_API char* natten_generator_state(natten_tensor* state);
-NATTEN_API char* natten_set_generator_state(natten_tensor state);
+/* State of a device's generator (device type 0 CPU, 1 CUDA; index or -1) as a uint8 tensor, and back. */
+NATTEN_API char* natten_generator_state(int device, int index, natten_tensor* state);
+NATTEN_API char* natten_set_generator_state(int device, int index, natten_tensor state);
 
 /* ---- Watching what runs ---------------------------------------------------
  * A recording notes every operator that the calling OS thread runs, and those
@@ -148,6 +151,43 @@ NATTEN_API void natten_script_free(natten_script script);
 NATTEN_API char* natten_script_name(natten_script script, natten_trace trace, int64_t** words);
 /* Runs its forward on `count` tensors and drops the result. */
 NATTEN_API char* natten_script_run(natten_script script, const natten_tensor* inputs, int64_t count);
+
+/* ---- Several processes -----------------------------------------------------
+ * Libtorch's c10d: a store through which processes find each other, collective
+ * operations over it (Gloo, CPU tensors), and averaging of gradients during the
+ * backward pass. All of it blocks; one thread at a time uses a handle. */
+typedef void* natten_store;
+typedef void* natten_group;
+typedef void* natten_reducer;
+
+/* Connects to the store at host:port, or with `serve` becomes it. Keys get a prefix. */
+NATTEN_API char* natten_store_open(const char* host, int port, int serve, const char* prefix, int64_t timeout_ms,
+                                   natten_store* store);
+NATTEN_API void natten_store_close(natten_store store);
+NATTEN_API char* natten_store_set(natten_store store, const char* key, const void* data, int64_t bytes);
+NATTEN_API char* natten_store_add(natten_store store, const char* key, int64_t amount, int64_t* sum);
+/* Waits for a key; `data` is released with natten_free, and NULL where the key did not come in time. */
+NATTEN_API char* natten_store_get(natten_store store, const char* key, int64_t timeout_ms, void** data, int64_t* bytes);
+
+/* Every process of the group calls each of these in the same order. */
+NATTEN_API char* natten_group_open(natten_store store, int rank, int size, int64_t timeout_ms, natten_group* group);
+NATTEN_API void natten_group_close(natten_group group);
+/* Cuts the connections, so that the others notice at once; afterwards the group is good for nothing, not even close. */
+NATTEN_API char* natten_group_abort(natten_group group);
+/* Each tensor becomes the sum over the group, or the root's. */
+NATTEN_API char* natten_group_sum(natten_group group, const natten_tensor* tensors, int64_t count);
+NATTEN_API char* natten_group_broadcast(natten_group group, const natten_tensor* tensors, int64_t count, int root);
+/* Buckets of gradients averaged so far. */
+NATTEN_API int64_t natten_group_reductions(natten_group group);
+
+/* Averages the gradients of leaves in buckets of that size. Call prepare before the forward pass of a batch whose
+ * backward pass is to average them (others only add to them), and check after it: it fails where a leaf got no gradient
+ * in that pass. The group must outlive the reducer. */
+NATTEN_API char* natten_reducer_open(natten_group group, const natten_tensor* parameters, int64_t count,
+                                     int64_t bucket_bytes, natten_reducer* reducer);
+NATTEN_API char* natten_reducer_close(natten_reducer reducer);
+NATTEN_API char* natten_reducer_prepare(natten_reducer reducer);
+NATTEN_API char* natten_reducer_check(natten_reducer reducer);
 
 /* ---- What this build is --------------------------------------------------*/
 NATTEN_API const char* natten_cpu_instruction_set(void); /* of the kernels in use */

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -218,6 +219,40 @@ func TestCountFails(t *testing.T) {
 	require.Error(t, err, "the shape depends on values")
 	_, err = flops.CountFile("testdata/missing.pt", nil)
 	require.ErrorContains(t, err, "flops: CountFile: testdata/missing.pt: ")
+}
+
+// A model and the script exported from it count alike, module by module, and a
+// script of other origin is counted too.
+func TestCountFile(t *testing.T) {
+	vs := gotchnn.NewVarStore(gotch.CPU)
+	m, err := models.FromConfig(models.Config{Family: models.DiNAT, ImageSize: 64, EmbedDim: 16, Depths: []int64{2, 1},
+		NumHeads: []int64{1, 2}, KernelSize: 3, Dilations: [][]int64{{1, 5}, {2}}, NumClasses: 3}, vs.Root())
+	require.NoError(t, err)
+	file := filepath.Join(t.TempDir(), "m.pt")
+	require.NoError(t, m.Export(file, models.Info{}, 64, 64))
+	want := count(t, m, vs, flops.NATTEN0175, 2, 3, 64, 64)
+	x, err := flops.Input(2, 3, 64, 64)
+	require.NoError(t, err)
+	defer x.MustDrop()
+	got, err := flops.CountFile(file, []*ts.Tensor{x}, flops.WithConvention(flops.NATTEN0175))
+	require.NoError(t, err)
+	require.Equal(t, "m.pt", got.Model)
+	require.Equal(t, want.Totals.FLOPs, got.Totals.FLOPs)
+	require.Equal(t, want.Operators, got.Operators)
+	require.Equal(t, want.Parameters, got.Parameters)
+	for _, module := range want.Modules() {
+		require.Equal(t, module.MACs, got.Module(module.Name).MACs, module.Name)
+	}
+
+	y, err := flops.Input(1, 3, 8, 8)
+	require.NoError(t, err)
+	defer y.MustDrop()
+	got, err = flops.CountFile("../checkpoint/testdata/python/script.pt", []*ts.Tensor{y})
+	require.NoError(t, err)
+	require.EqualValues(t, 6*6*4*27, got.Module("stem").MACs, "Conv2d(3, 4, 3)")
+	require.EqualValues(t, 6*6*2*4, got.Module("body.1").MACs, "Conv2d(4, 2, 1)")
+	_, err = flops.CountFile("../checkpoint/testdata/python/script.pt", nil)
+	require.ErrorContains(t, err, "flops: CountFile: script.pt: ")
 }
 
 // A model that reads values is counted by computing.

@@ -17,9 +17,9 @@ func (r *Report) String() string {
 // Summary is the totals, and what they lack.
 func (r *Report) Summary() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %sMACs (%s), %sFLOPs, %sparameters, %sactivations, %sB moved, %.1f FLOP/B\n", r.Model,
-		metric(r.MACs), r.Convention, metric(r.FLOPs), metric(r.Parameters), metric(r.Activations), metric(r.Bytes),
-		r.Intensity())
+	fmt.Fprintf(&b, "%s: %sMACs (%s), %sFLOPs, %s parameters, %s activations, %sB moved, %.1f FLOP/B\n", r.Model,
+		metric(r.MACs), r.Convention, metric(r.FLOPs), strings.TrimSpace(metric(r.Parameters)),
+		strings.TrimSpace(metric(r.Activations)), metric(r.Bytes), r.Intensity())
 	list := func(title string, calls map[string]int) {
 		if len(calls) == 0 {
 			return

@@ -64,6 +64,8 @@ type Report struct {
 	Computed map[string]int
 	// Uncalled modules have parameters that no operator consumed.
 	Uncalled []string
+	// Attention lists the calls of neighborhood attention in the forward pass.
+	Attention []Attention
 }
 
 // Module finds a module by its full name, nil where there is none.
@@ -167,6 +169,7 @@ func (a *account) report(model string, parameters []parameter) *Report {
 		return cmp.Or(cmp.Compare(y.MACs, x.MACs), cmp.Compare(y.FLOPs, x.FLOPs))
 	})
 	a.addParameters(r, parameters)
+	a.addAttention(r)
 	r.Totals, r.Parameters = r.Root.Totals, r.Root.Parameters
 	return r
 }

@@ -163,8 +163,7 @@ func (m *Model) Apply(images *ts.Tensor, train bool) (*ts.Tensor, error) {
 			s.Free(x)
 			x = next
 		}
-		pooled := s.MeanDim(s.Own(m.Norm.Apply(x, train)), false, 1, 2)
-		return s.Own(m.Head.Apply(pooled, train))
+		return m.classify(s, x, train)
 	})
 }
 

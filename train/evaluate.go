@@ -38,6 +38,10 @@ type Evaluator struct {
 	Device    torch.Device
 	Precision gotch.DType // as in Loop
 
+	// Sum adds numbers up over the processes that share the work, in place; nil:
+	// there is one.
+	Sum func(values []float64) error
+
 	// OnBatch is told after each batch: the batch, each image's classes in falling
 	// order of logits (five, or all where there are fewer), and each image's loss.
 	// nil: nobody.
@@ -77,6 +81,13 @@ func (e *Evaluator) Run(ctx context.Context) (*Evaluation, error) {
 		}
 		b.Release()
 	}
+	if e.Sum != nil {
+		values := []float64{float64(result.Images), loss, top1, top5}
+		if err := e.Sum(values); err != nil {
+			return nil, err
+		}
+		result.Images, loss, top1, top5 = int(values[0]), values[1], values[2], values[3]
+	}
 	if result.Images == 0 {
 		return nil, fmt.Errorf("train: evaluation: no images")
 	}
@@ -91,11 +102,10 @@ func (e *Evaluator) batch(b *data.Batch) (ranked [][]int64, losses []float64, er
 		s := torch.NewScope()
 		defer s.Close()
 		n := int64(len(b.Labels))
-		images := s.Own(torch.FromSlice(b.Images, n, int64(b.Channels), int64(b.Height), int64(b.Width)))
-		labels := s.Own(torch.FromSlice(b.Labels, n))
-		if !e.Device.Is(torch.CPU) {
-			images = s.ToDevice(images, e.Device, gotch.Float)
-			labels = s.ToDevice(labels, e.Device, gotch.Int64)
+		images := torch.Upload(s, b.Images, e.Device, n, int64(b.Channels), int64(b.Height), int64(b.Width))
+		labels := torch.Upload(s, b.Labels, e.Device, n)
+		if s.Err() != nil {
+			return s.Err()
 		}
 		logits, err := apply(s, e.Model, images, e.Device, e.Precision)
 		if err != nil {

@@ -23,6 +23,15 @@ func dataSpec(c *config.Config) (spec, root string, err error) {
 	return "", "", fmt.Errorf("train: no data: give data_dir (an image folder or shards) or dataset (one of %v)", data.Names())
 }
 
+// OpenSplit opens a split ("train", "val", "test") of a configuration's data, as
+// a run does. progress may be nil. What it returns may be an io.Closer.
+func OpenSplit(c *config.Config, split string, progress func(what string, done, total int64)) (data.Dataset, error) {
+	if split == "" {
+		split = "val"
+	}
+	return openSplit(c, split, progress)
+}
+
 // openSplit opens a split of the configured dataset.
 func openSplit(c *config.Config, split string, progress data.Progress) (data.Dataset, error) {
 	spec, root, err := dataSpec(c)
@@ -134,7 +143,8 @@ func pair(v []float64) [2]float64 {
 const streamMix = 1 << 32
 
 // mixing is the batch mixing and the loss of a configuration, which go together.
-func mixing(c *config.Config, classes int) (Mixer, Loss) {
+// Each process mixes by chances of its own.
+func mixing(c *config.Config, classes, rank, world int) (Mixer, Loss) {
 	mix := augment.Mix{
 		MixupAlpha: c.Mixup, CutmixAlpha: c.CutMix, Prob: c.MixupProb, SwitchProb: c.MixupSwitchProb,
 		LabelSmoothing: c.Smoothing, Classes: classes,
@@ -150,7 +160,7 @@ func mixing(c *config.Config, classes int) (Mixer, Loss) {
 	return func(b *data.Batch, epoch int) ([]float32, error) {
 		params := augment.MixParams{Lambda: 1}
 		if mixed && (c.MixupOffEpoch == 0 || epoch < c.MixupOffEpoch) {
-			params = mix.Params(mixRand(c, epoch, b.Number), b.Height, b.Width)
+			params = mix.Params(mixRand(c, epoch, b.Number*world+rank), b.Height, b.Width)
 			params.Apply(b.Images, len(b.Labels), b.Channels, b.Height, b.Width)
 		}
 		targets := make([]float32, len(b.Labels)*classes)

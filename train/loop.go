@@ -15,6 +15,7 @@ import (
 	"github.com/gonatten/gonatten/internal/torch"
 	"github.com/gonatten/gonatten/train/optim"
 	"github.com/gonatten/gonatten/train/schedule"
+	"github.com/gonatten/gonatten/train/state"
 )
 
 // Model computes logits from images; all models and layers of this module do.
@@ -33,6 +34,22 @@ type Source interface {
 // Mixer blends the images of a batch in place and returns the targets that go
 // with them, [batch, classes]; nil leaves the batch's labels as the targets.
 type Mixer func(b *data.Batch, epoch int) ([]float32, error)
+
+// Peers are the other processes that train the same model, each on its share of
+// every batch. All processes call the methods in the same order.
+type Peers interface {
+	// Forward is called before the forward pass of a batch. With reduce its
+	// backward pass completes the gradients of a step, and averages them over the
+	// processes.
+	Forward(reduce bool) error
+	// Backward is called after the backward pass with its error, and returns that,
+	// or what is behind it.
+	Backward(err error) error
+	// Sum adds up numbers over the processes, in place.
+	Sum(values []float64) error
+	// Updated is called after the optimizer has updated its parameters.
+	Updated() error
+}
 
 // Moment names a point in a run at which hooks are called.
 type Moment string
@@ -60,6 +77,13 @@ type State struct {
 	Loss     float64 // mean over its batches
 	LR       float64
 	GradNorm *ts.Tensor // scalar, before clipping; nil unless gradients are clipped by norm
+	// Overflows counts steps that were left out because their float16 gradients
+	// were not finite, see Loop.Scaler.
+	Overflows int
+
+	// Skipped counts steps that were left out because their loss was no finite
+	// number, SkippedInRow the last of them without one between.
+	Skipped, SkippedInRow int
 
 	// Interrupted tells that the context ended the run, StopReason that a hook did.
 	Interrupted bool
@@ -89,10 +113,31 @@ type Loop struct {
 	EMA *optim.EMA
 	// Precision computes the forward pass in mixed precision; gotch.Float is off.
 	Precision gotch.DType
+	// Scaler scales the loss, as float16 gradients need it; nil: none. A step whose
+	// gradients are not finite is left out, but counted.
+	Scaler *optim.Scaler
+	// Recompute trades time for memory: what is inside the model's segments is
+	// computed again in the backward pass. The model must be Segmented. On the CPU
+	// the process then gives large blocks of memory back when they are freed.
+	Recompute bool
 	// Device is where the model is. The zero value is the CPU.
 	Device torch.Device
+	// Cost counts the first step; nil: no count.
+	Cost *StepCost
 
 	State State
+	// Peers are the processes that train along; nil: none.
+	Peers Peers
+	// MaxSkipped is the number of steps in a row that may be skipped because their
+	// loss is no finite number; one more ends the run. OnNonFinite is given the
+	// batch before it does, as the model saw it.
+	MaxSkipped  int
+	OnNonFinite func(b *data.Batch, s *State) error
+
+	// Parts have state besides that of the model and the optimizer (a scaler of
+	// losses, say), which checkpoints hold under their names.
+	Parts map[string]state.Part
+
 	hooks map[Moment][]Hook
 }
 
@@ -121,6 +166,9 @@ func (l *Loop) Run(ctx context.Context) (err error) {
 	defer runtime.UnlockOSThread()
 	if err := l.check(); err != nil {
 		return err
+	}
+	if l.Recompute && l.Device.Is(torch.CPU) {
+		torch.ReturnFreedMemory(returnedSize)
 	}
 	defer l.setGradNorm(nil)
 	if err := l.call(ctx, RunStart); err != nil {
@@ -155,6 +203,8 @@ func (l *Loop) check() error {
 	case l.Accumulate < 0 || l.ClipNorm < 0 || l.ClipValue < 0 || l.MaxSteps < 0:
 		return fmt.Errorf("train: Loop: negative Accumulate %d, ClipNorm %g, ClipValue %g or MaxSteps %d",
 			l.Accumulate, l.ClipNorm, l.ClipValue, l.MaxSteps)
+	case l.Recompute && !l.segmented():
+		return errNotSegmented
 	case l.Precision != 0 && l.Precision != gotch.Float && l.Precision != gotch.BFloat16 && l.Precision != gotch.Half:
 		return fmt.Errorf("train: Loop: precision %v, want float32, bfloat16 or float16", l.Precision)
 	}
@@ -163,7 +213,7 @@ func (l *Loop) check() error {
 
 // done tells whether the run is to end now.
 func (l *Loop) done(ctx context.Context) bool {
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && l.Peers == nil { // peers agree on it, see settle
 		l.State.Interrupted = true
 	}
 	return l.State.Interrupted || l.State.StopReason != "" || l.MaxSteps > 0 && l.State.Step >= l.MaxSteps
@@ -182,8 +232,12 @@ func (l *Loop) call(ctx context.Context, m Moment) error {
 // is left.
 func (l *Loop) epoch(ctx context.Context) (whole bool, err error) {
 	n, k := l.Source.Len(), max(l.Accumulate, 1)
-	loss := 0.0
-	for b, err := range l.Source.Epoch(ctx, l.State.Epoch, l.State.Batch) {
+	loss, images := 0.0, int64(0)
+	source := ctx
+	if l.Peers != nil {
+		source = context.WithoutCancel(ctx) // they end together, after a step
+	}
+	for b, err := range l.Source.Epoch(source, l.State.Epoch, l.State.Batch) {
 		if err != nil {
 			if ctx.Err() != nil {
 				l.State.Interrupted = true
@@ -193,21 +247,28 @@ func (l *Loop) epoch(ctx context.Context) (whole bool, err error) {
 		}
 		first := b.Number - b.Number%k
 		share := min(k, n-first) // batches of this optimizer step
-		batchLoss, err := l.backward(b, 1/float64(share))
-		images := int64(len(b.Labels))
+		last := b.Number+1 == first+share
+		var batchLoss float64
+		err := l.Cost.ofBatch(len(b.Labels), func() (err error) {
+			batchLoss, err = l.backward(b, 1/float64(share), last)
+			return err
+		})
+		if err == nil {
+			err = l.inspect(b, batchLoss)
+		}
+		images += int64(len(b.Labels))
 		b.Release()
 		if err != nil {
 			return false, fmt.Errorf("train: epoch %d, batch %d: %w", l.State.Epoch, b.Number, err)
 		}
 		loss += batchLoss / float64(share)
-		l.State.Images += images
-		if b.Number+1 < first+share {
+		if !last {
 			continue
 		}
-		if err := l.update(); err != nil {
+		if err := l.settle(ctx, loss, images); err != nil {
 			return false, fmt.Errorf("train: epoch %d, batch %d: %w", l.State.Epoch, b.Number, err)
 		}
-		l.State.Batch, l.State.Loss, loss = b.Number+1, loss, 0
+		l.State.Batch, loss, images = b.Number+1, 0, 0
 		if err := l.call(ctx, StepEnd); err != nil {
 			return false, err
 		}
@@ -222,32 +283,37 @@ func (l *Loop) epoch(ctx context.Context) (whole bool, err error) {
 func (l *Loop) dropPartialStep() error { return l.Optimizer.ZeroGrad() }
 
 // backward adds the gradients of one batch, its loss weighted by share.
-func (l *Loop) backward(b *data.Batch, share float64) (loss float64, err error) {
+func (l *Loop) backward(b *data.Batch, share float64, last bool) (loss float64, err error) {
 	s := torch.NewScope()
 	defer s.Close()
 	images, targets, err := l.tensors(s, b)
 	if err != nil {
 		return 0, err
 	}
+	if l.Peers != nil {
+		if err := l.Peers.Forward(last); err != nil {
+			return 0, err
+		}
+	}
 	var value *ts.Tensor
-	forward := func() error {
+	if l.Recompute {
+		if value, err = l.recompute(s, images, targets, share); err != nil {
+			return 0, err
+		}
+		return torch.Scalar(value)
+	}
+	if err := l.inPrecision(func() error {
 		value = l.Loss(s, s.Own(l.Model.Apply(images, true)), targets)
 		return s.Err()
-	}
-	if l.Precision == gotch.BFloat16 || l.Precision == gotch.Half {
-		err = torch.Autocast(l.Device, l.Precision, forward)
-	} else {
-		err = forward()
-	}
-	if err != nil {
+	}); err != nil {
 		return 0, err
 	}
-	weighted := value
-	if share != 1 {
-		weighted = s.MulScalar(value, share)
-	}
-	if s.Err() == nil {
-		s.Fail(torch.Backward(weighted))
+	if weighted := l.weigh(s, value, share); s.Err() == nil {
+		err := torch.Backward(weighted)
+		if l.Peers != nil {
+			err = l.Peers.Backward(err)
+		}
+		s.Fail(err)
 	}
 	if s.Err() != nil {
 		return 0, s.Err()
@@ -264,15 +330,11 @@ func (l *Loop) tensors(s *torch.Scope, b *data.Batch) (images, targets *ts.Tenso
 		}
 	}
 	n := int64(len(b.Labels))
-	images = s.Own(torch.FromSlice(b.Images, n, int64(b.Channels), int64(b.Height), int64(b.Width)))
+	images = torch.Upload(s, b.Images, l.Device, n, int64(b.Channels), int64(b.Height), int64(b.Width))
 	if soft != nil {
-		targets = s.Own(torch.FromSlice(soft, n, int64(len(soft))/n))
+		targets = torch.Upload(s, soft, l.Device, n, int64(len(soft))/n)
 	} else {
-		targets = s.Own(torch.FromSlice(b.Labels, n))
-	}
-	if !l.Device.Is(torch.CPU) {
-		images = s.ToDevice(images, l.Device, gotch.Float)
-		targets = s.ToDevice(targets, l.Device, map[bool]gotch.DType{true: gotch.Float, false: gotch.Int64}[soft != nil])
+		targets = torch.Upload(s, b.Labels, l.Device, n)
 	}
 	return images, targets, s.Err()
 }
@@ -280,6 +342,21 @@ func (l *Loop) tensors(s *torch.Scope, b *data.Batch) (images, targets *ts.Tenso
 // update is one optimizer step from the gradients that have been added up.
 func (l *Loop) update() error {
 	parameters := l.Optimizer.Parameters()
+	l.State.LR = l.Schedule(l.State.Step)
+	if l.Scaler != nil {
+		finite, err := l.Scaler.Unscale(parameters)
+		if err == nil {
+			err = l.Scaler.Update()
+		}
+		if err != nil {
+			return err
+		}
+		if !finite {
+			l.State.Overflows++
+			l.State.Step++
+			return l.Optimizer.ZeroGrad()
+		}
+	}
 	if l.ClipNorm > 0 {
 		norm, err := optim.ClipNorm(parameters, l.ClipNorm)
 		if err != nil {
@@ -292,12 +369,16 @@ func (l *Loop) update() error {
 			return err
 		}
 	}
-	l.State.LR = l.Schedule(l.State.Step)
 	if err := l.Optimizer.Step(l.State.LR); err != nil {
 		return err
 	}
 	if err := l.Optimizer.ZeroGrad(); err != nil {
 		return err
+	}
+	if l.Peers != nil {
+		if err := l.Peers.Updated(); err != nil {
+			return err
+		}
 	}
 	if l.EMA != nil {
 		if err := l.EMA.Update(); err != nil {

@@ -21,16 +21,18 @@ import (
 	"github.com/gonatten/gonatten/internal/torch"
 	"github.com/gonatten/gonatten/models"
 	"github.com/gonatten/gonatten/train/config"
+	"github.com/gonatten/gonatten/train/dist"
 	"github.com/gonatten/gonatten/train/optim"
 	"github.com/gonatten/gonatten/train/progress"
 	"github.com/gonatten/gonatten/train/record"
 	"github.com/gonatten/gonatten/train/schedule"
+	"github.com/gonatten/gonatten/train/state"
 )
 
 // Files in a run's folder.
 const (
 	ConfigFile  = "config.yaml"
-	MetricsFile = "metrics.jsonl"
+	MetricsFile = record.JSONFile
 	CurveFile   = "curve.png"
 	BestFile    = "best.safetensors"
 	LastFile    = "last.safetensors"
@@ -62,8 +64,13 @@ type Summary struct {
 	Epochs          int     `json:"epochs"` // completed
 	Steps           int     `json:"steps"`
 	ImagesPerSecond float64 `json:"images_per_second"` // of training, evaluation apart
+	FLOPsPerImage   float64 `json:"flops_per_image"`   // of training: forward, backward, recomputation
 	Seconds         float64 `json:"seconds"`           // all in all
 	ResidentBytes   int64   `json:"resident_bytes"`
+	Skipped         int     `json:"skipped_steps"` // whose loss was no finite number
+	Processes       int     `json:"processes"`
+	Reductions      int     `json:"gradient_reductions"` // buckets averaged over the processes
+	Rank            int     `json:"rank"`                // of this process; rank 0 has written the files
 	Interrupted     bool    `json:"interrupted"`
 	StopReason      string  `json:"stop_reason,omitempty"`
 }
@@ -81,9 +88,17 @@ func Run(ctx context.Context, c *config.Config, o RunOptions) (*Summary, error) 
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	r := &run{config: c, options: o, started: time.Now()}
+	own := *c // what the environment decides is not the caller's to see
+	r := &run{config: &own, options: o, started: time.Now()}
 	defer r.close()
-	for _, step := range []func() error{r.openData, r.buildModel, r.buildLoop, r.makeFolder, r.buildEvaluator, r.addHooks} {
+	s, err := r.all(ctx)
+	r.leave(err)
+	return s, err
+}
+
+// all is the run, from meeting the other processes to the summary.
+func (r *run) all(ctx context.Context) (*Summary, error) {
+	for _, step := range []func() error{r.join, r.findResume, r.openData, r.buildModel, r.buildLoop, r.makeFolder, r.buildEvaluator, r.addHooks, r.restore} {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -91,8 +106,8 @@ func Run(ctx context.Context, c *config.Config, o RunOptions) (*Summary, error) 
 			return nil, err
 		}
 	}
-	if o.Prepare != nil {
-		if err := o.Prepare(r.loop); err != nil {
+	if r.options.Prepare != nil {
+		if err := r.options.Prepare(r.loop); err != nil {
 			return nil, err
 		}
 	}
@@ -121,22 +136,40 @@ type run struct {
 	loop       *Loop
 	evaluator  *Evaluator
 
+	group   *dist.Group    // nil: one process
+	replica *dist.Replica  // nil: one process
+	shards  map[string]int // who keeps the optimizer's state for which parameter; nil: all for all
+
 	folder    string
-	metrics   *record.Log
+	metrics   *record.Book
 	rows      []record.Row
 	best      *Evaluation
 	bestEpoch int
 	evaluated int // epoch of the last evaluation, counted as completed
 	trained   time.Duration
 	images    int64
+	clock     *stepClock
+
+	restarted bool            // the launcher has started the job again
+	resumed   bool            // folder is that of an earlier process
+	from      *state.Snapshot // to be restored
+	saved     int             // step of the last checkpoint
+	restored  int             // step that the run went on from
+	before    time.Duration   // that earlier processes took
 }
 
 func (r *run) close() {
+	if r.from != nil {
+		r.from.Close()
+	}
 	if r.ema != nil {
 		r.ema.Close()
 	}
 	if r.optimizer != nil {
 		r.optimizer.Close()
+	}
+	if r.loop != nil && r.loop.Scaler != nil {
+		r.loop.Scaler.Close()
 	}
 	dropModel(r.model)
 	if r.metrics != nil {
@@ -161,7 +194,14 @@ func (r *run) fetching() data.Progress {
 	}
 }
 
-func (r *run) openData() (err error) {
+func (r *run) openData() error {
+	if r.group == nil {
+		return r.openSplits()
+	}
+	return r.group.Once("data", r.openSplits)
+}
+
+func (r *run) openSplits() (err error) {
 	if r.train, err = openSplit(r.config, r.config.TrainSplit, r.fetching()); err != nil {
 		return err
 	}
@@ -217,7 +257,7 @@ func (r *run) buildModel() (err error) {
 	if r.input, err = preprocessing(c, &r.model.Config); err != nil {
 		return err
 	}
-	if c.InitialCheckpoint != "" {
+	if c.InitialCheckpoint != "" && r.from == nil {
 		if err := r.initialWeights(); err != nil {
 			return err
 		}
@@ -244,7 +284,7 @@ func (r *run) buildLoop() (err error) {
 		return err
 	}
 	loader, err := data.NewLoader(r.train, transform, data.LoaderOptions{
-		BatchSize: c.BatchSize, Workers: c.Workers, Seed: uint64(c.Seed), Shuffle: true, DropLast: true,
+		BatchSize: c.BatchSize, Workers: c.Workers, Seed: uint64(c.Seed), Shuffle: true, DropLast: true, Rank: r.rank(), WorldSize: r.world(),
 		Repeats: c.AugRepeats, MaxBad: c.MaxBad, OnBad: r.skipped,
 	})
 	if err != nil {
@@ -255,7 +295,16 @@ func (r *run) buildLoop() (err error) {
 	if err != nil {
 		return err
 	}
+	if r.shards, err = r.owners(parameters); err != nil {
+		return err
+	}
+	if err := r.replicate(parameters); err != nil {
+		return err
+	}
 	options := optim.Options{Eps: c.OptEps, Momentum: c.Momentum}
+	if r.shards != nil {
+		options.Owned = func(name string) bool { return r.shards[name] == r.rank() }
+	}
 	if len(c.OptBetas) == 2 {
 		options.Beta1, options.Beta2 = c.OptBetas[0], c.OptBetas[1]
 	}
@@ -269,9 +318,19 @@ func (r *run) buildLoop() (err error) {
 	}
 	r.loop = &Loop{
 		Model: r.model, Optimizer: r.optimizer, Source: loader, MaxSteps: c.MaxSteps,
-		Accumulate: c.AccumSteps, EMA: r.ema, Precision: r.precision, Device: r.device,
+		Accumulate: c.AccumSteps, EMA: r.ema, Precision: r.precision, Device: r.device, Recompute: c.GradCheckpointing,
+		MaxSkipped: c.MaxSkipped, OnNonFinite: r.saveInputs,
 	}
-	r.loop.Mix, r.loop.Loss = mixing(c, int(r.model.Config.NumClasses))
+	if r.precision == gotch.Half {
+		if r.loop.Scaler, err = optim.NewScaler(r.device, optim.ScalerOptions{}); err != nil {
+			return err
+		}
+		r.loop.Parts = map[string]state.Part{"scaler": scalerPart{r.loop.Scaler, &r.loop.State}}
+	}
+	if r.replica != nil {
+		r.loop.Peers = r.replica
+	}
+	r.loop.Mix, r.loop.Loss = mixing(c, int(r.model.Config.NumClasses), r.rank(), r.world())
 	if c.ClipMode == "value" {
 		r.loop.ClipValue = c.ClipGrad
 	} else {
@@ -321,22 +380,38 @@ func (r *run) skipped(e *data.SampleError) {
 	r.options.Log.Warn("unreadable image skipped", "image", e.Name, "error", e.Err)
 }
 
+// runName is how the folder of a run without a name of its own begins.
+func runName(c *config.Config) string {
+	source := c.Dataset
+	if source == "" {
+		source = filepath.Base(filepath.Clean(c.DataDir))
+	}
+	source = strings.Map(func(x rune) rune {
+		if strings.ContainsRune(`/\:*?"<>|{}. `, x) {
+			return '-'
+		}
+		return x
+	}, source)
+	return fmt.Sprintf("%s-%s-", source, c.Model)
+}
+
 // makeFolder makes the run's folder and saves the configuration there.
-func (r *run) makeFolder() error {
+func (r *run) makeFolder() (err error) {
+	r.folder, err = share(r, func() (string, error) {
+		err := r.makeOwnFolder()
+		return r.folder, err
+	})
+	return err
+}
+
+func (r *run) makeOwnFolder() error {
+	if r.resumed {
+		return r.reopenFolder()
+	}
 	c := r.config
 	name := c.Experiment
 	if name == "" {
-		source := c.Dataset
-		if source == "" {
-			source = filepath.Base(filepath.Clean(c.DataDir))
-		}
-		source = strings.Map(func(x rune) rune {
-			if strings.ContainsRune(`/\:*?"<>|{}. `, x) {
-				return '-'
-			}
-			return x
-		}, source)
-		name = fmt.Sprintf("%s-%s-%s", source, c.Model, r.started.Format("20060102-150405"))
+		name = runName(c) + r.started.Format("20060102-150405")
 	}
 	r.folder = filepath.Join(c.Output, name)
 	if err := os.MkdirAll(c.Output, 0o755); err != nil {
@@ -357,7 +432,7 @@ func (r *run) makeFolder() error {
 		return fmt.Errorf("train: run folder: %w", err)
 	}
 	var err error
-	r.metrics, err = record.OpenLog(filepath.Join(r.folder, MetricsFile))
+	r.metrics, err = record.OpenBook(r.folder)
 	return err
 }
 
@@ -370,17 +445,24 @@ func (r *run) buildEvaluator() error {
 	if err != nil {
 		return err
 	}
+	rank, world := r.rank(), r.world()
+	if r.val.Len() < world {
+		rank, world = 0, 1 // too few to share: every process evaluates all
+	}
 	batch := c.ValBatch
 	if batch == 0 {
 		batch = c.BatchSize
 	}
 	loader, err := data.NewLoader(r.val, transform, data.LoaderOptions{
-		BatchSize: batch, Workers: c.Workers, MaxBad: c.MaxBad, OnBad: r.skipped, Uneven: true,
+		BatchSize: batch, Workers: c.Workers, MaxBad: c.MaxBad, OnBad: r.skipped, Uneven: true, Rank: rank, WorldSize: world,
 	})
 	if err != nil {
 		return err
 	}
 	r.evaluator = &Evaluator{Model: r.model, Source: loader, Device: r.device, Precision: r.precision}
+	if world > 1 {
+		r.evaluator.Sum = r.group.Sum
+	}
 	return nil
 }
 
@@ -410,7 +492,8 @@ func (r *run) finish() (*Summary, error) {
 	s := &Summary{
 		Model: r.model.Config.Name, Parameters: r.parameters, Folder: r.folder,
 		Checkpoint: filepath.Join(r.folder, LastFile), Curve: filepath.Join(r.folder, CurveFile),
-		Epochs: state.Epoch, Steps: state.Step, Seconds: time.Since(r.started).Seconds(),
+		Epochs: state.Epoch, Steps: state.Step, Seconds: r.elapsed().Seconds(),
+		Skipped: state.Skipped, Processes: r.world(), Rank: r.rank(), Reductions: r.group.Reductions(),
 		ResidentBytes: progress.Resident(), Interrupted: state.Interrupted, StopReason: state.StopReason,
 	}
 	if r.best != nil {
@@ -419,6 +502,10 @@ func (r *run) finish() (*Summary, error) {
 	}
 	if r.trained > 0 {
 		s.ImagesPerSecond = float64(r.images) / r.trained.Seconds()
+		s.FLOPsPerImage, _ = r.loop.Cost.Of(1, 0)
+	}
+	if !r.leads() {
+		return s, nil
 	}
 	if r.val != nil {
 		s.Samples = filepath.Join(r.folder, SamplesDir)

@@ -15,12 +15,15 @@ import (
 
 // addHooks hangs clock, display, records, evaluation and saving on the loop.
 func (r *run) addHooks() error {
-	clock := &stepClock{run: r}
+	r.loop.Cost = new(StepCost)
+	clock := &stepClock{run: r, peak: peakOf(r.device, r.precision)}
+	r.clock = clock
 	r.loop.On(RunStart, r.announce)
 	r.loop.On(EpochStart, clock.start)
 	r.loop.On(StepEnd, clock.step)
 	r.loop.On(EpochEnd, r.evaluate)
 	r.loop.On(RunEnd, r.saveAtEnd)
+	r.addCheckpointing()
 	return nil
 }
 
@@ -47,6 +50,7 @@ type stepClock struct {
 	total   int64 // images at the last step
 
 	rate float64 // images per second, averaged over steps
+	peak float64 // the device's FLOP/s, 0: not known
 }
 
 func (c *stepClock) start(_ context.Context, l *Loop) error {
@@ -81,8 +85,17 @@ func (c *stepClock) step(_ context.Context, l *Loop) error {
 		Kind: "train", Time: now.UTC().Format(time.RFC3339), Epoch: state.Epoch, Step: state.Step,
 		Loss: record.Number(c.loss / float64(c.steps)), LR: record.Number(state.LR),
 		Images: state.Images, ImagesPerSecond: record.Number(float64(c.images) / max(c.elapsed.Seconds(), 1e-9)),
-		ResidentBytes: progress.Resident(),
+		ResidentBytes: progress.Resident(), Overflows: state.Overflows,
 	}
+	if l.Scaler != nil {
+		scale, _, err := l.Scaler.State()
+		if err != nil {
+			return err
+		}
+		row.LossScale = record.Number(scale)
+	}
+	rate, utilisation := l.Cost.speed(c.images, c.steps, c.elapsed, c.peak)
+	row.FLOPsPerSecond, row.Utilisation = record.Number(rate), record.Number(utilisation)
 	if state.GradNorm != nil {
 		norm, err := torch.Scalar(state.GradNorm)
 		if err != nil {
@@ -106,6 +119,12 @@ func (c *stepClock) show(l *Loop, now time.Time) {
 	}
 	eta := time.Duration(float64(now.Sub(c.epochStart)) / float64(c.epochSteps) * float64(left))
 	words := fmt.Sprintf("%.0f img/s  loss %.3f  lr %.2g  eta %s", c.rate, state.Loss, state.LR, progress.Duration(eta))
+	if operations, macs := l.Cost.Of(1, 0); operations > 0 {
+		words += "  " + progress.Rate(operations*c.rate)
+		if c.peak > 0 {
+			words += fmt.Sprintf("  MFU %.1f%%", 200*macs*c.rate/c.peak)
+		}
+	}
 	if resident := progress.Resident(); resident > 0 {
 		words += "  mem " + progress.Bytes(resident)
 	}
@@ -113,17 +132,25 @@ func (c *stepClock) show(l *Loop, now time.Time) {
 }
 
 func (r *run) record(row record.Row) error {
+	if !r.leads() {
+		return nil
+	}
 	r.rows = append(r.rows, row)
 	return r.metrics.Add(row)
 }
 
 // evaluate measures after an epoch where that is due, and saves.
 func (r *run) evaluate(ctx context.Context, l *Loop) error {
-	last := l.State.Epoch == l.Epochs
-	if r.evaluator == nil || !last && l.State.Epoch%r.config.ValInterval != 0 {
+	if !r.evaluationDue(l) {
 		return r.averaged(func() error { return r.save(LastFile, 0) })
 	}
 	return r.averaged(func() error { return r.evaluateNow(ctx, l) })
+}
+
+// evaluationDue tells whether the epoch that has ended is to be evaluated.
+func (r *run) evaluationDue(l *Loop) bool {
+	last := l.State.Epoch == l.Epochs
+	return r.evaluator != nil && (last || l.State.Epoch%r.config.ValInterval == 0)
 }
 
 // averaged runs f with the model computing with its averaged weights, where
@@ -141,6 +168,9 @@ func (r *run) averaged(f func() error) error {
 func (r *run) evaluateNow(ctx context.Context, l *Loop) error {
 	bar, state := r.options.Progress, &l.State
 	bar.Start("evaluating")
+	if r.group != nil {
+		ctx = context.WithoutCancel(ctx) // processes stop together, after a step
+	}
 	result, err := r.evaluator.Run(ctx)
 	if err != nil {
 		if ctx.Err() != nil { // interrupted: what is trained is saved at the end
@@ -173,7 +203,7 @@ func (r *run) evaluateNow(ctx context.Context, l *Loop) error {
 		mark = "  best so far"
 	}
 	bar.Print(fmt.Sprintf("epoch %d/%d  loss %.4f  test loss %.4f  top-1 %.2f%%  top-5 %.2f%%  %s%s", state.Epoch, l.Epochs,
-		r.epochLoss(state.Epoch-1), result.Loss, result.Top1, result.Top5, progress.Duration(time.Since(r.started)), mark))
+		r.epochLoss(state.Epoch-1), result.Loss, result.Top1, result.Top5, progress.Duration(r.elapsed()), mark))
 	return r.saveCurve()
 }
 
@@ -191,6 +221,9 @@ func (r *run) epochLoss(epoch int) float64 {
 
 // save writes the present weights.
 func (r *run) save(name string, top1 float64) error {
+	if !r.leads() {
+		return nil
+	}
 	card, err := r.card(top1)
 	if err != nil {
 		return err
@@ -199,6 +232,9 @@ func (r *run) save(name string, top1 float64) error {
 }
 
 func (r *run) saveCurve() error {
+	if !r.leads() {
+		return nil
+	}
 	return record.SaveCurve(filepath.Join(r.folder, CurveFile), r.model.Config.Name, r.rows, r.loop.StepsPerEpoch())
 }
 
@@ -206,6 +242,9 @@ func (r *run) saveCurve() error {
 // epoch, and saves what an interrupted one has.
 func (r *run) saveAtEnd(ctx context.Context, l *Loop) error {
 	defer r.options.Progress.Clear()
+	if r.resumed && r.restored == l.State.Step {
+		return r.saveCurve() // nothing was left to do
+	}
 	if l.State.Batch == 0 && l.State.Epoch > 0 {
 		return r.saveCurve() // the last epoch was evaluated and saved
 	}

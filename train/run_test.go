@@ -36,6 +36,7 @@ func TestRun(t *testing.T) {
 	require.Equal(t, []int{2, 8}, []int{summary.Epochs, summary.Steps})
 	require.Greater(t, summary.ImagesPerSecond, 0.0)
 	require.False(t, summary.Interrupted)
+	require.Greater(t, summary.FLOPsPerImage, 1e6)
 
 	saved := config.Default()
 	text, err := os.ReadFile(filepath.Join(summary.Folder, train.ConfigFile))
@@ -51,6 +52,11 @@ func TestRun(t *testing.T) {
 		require.Greater(t, float64(r.Loss), 0.0)
 	}
 	require.Equal(t, "ttette", kinds)
+	require.Greater(t, float64(rows[0].FLOPsPerSecond), summary.FLOPsPerImage*float64(rows[0].ImagesPerSecond), "the update too")
+	events, err := filepath.Glob(filepath.Join(summary.Folder, "events.out.tfevents.*"))
+	require.NoError(t, err)
+	require.Len(t, events, 1)
+	require.FileExists(t, filepath.Join(summary.Folder, record.CSVFile))
 	require.Equal(t, summary.TestAccuracy, max(float64(rows[2].Top1), float64(rows[5].Top1)))
 
 	curve, err := os.Open(summary.Curve)
@@ -108,13 +114,18 @@ func TestRun(t *testing.T) {
 	})
 	t.Run("go on from its weights with other classes", func(t *testing.T) {
 		next := smallRun(t, c.DataDir)
-		require.NoError(t, next.Read([]byte("num_classes: 7\nmax_steps: 2\nlayer_decay: 0.7\nopt: lamb\nsched: onecycle\nval_split: ''")))
+		require.NoError(t, next.Read([]byte("num_classes: 7\nmax_steps: 2\nlayer_decay: 0.7\nopt: lamb\nsched: onecycle\nval_split: ''\n"+
+			"grad_checkpointing: true\namp: true\namp_dtype: float16\nlog_interval: 1")))
 		next.InitialCheckpoint = summary.Checkpoint
 		s, err := train.Run(context.Background(), next, train.RunOptions{})
 		require.NoError(t, err)
 		require.Equal(t, []int{0, 2}, []int{s.Epochs, s.Steps})
 		require.Equal(t, filepath.Join(s.Folder, train.LastFile), s.Checkpoint)
 		require.Empty(t, s.Samples)
+		rows, err := record.ReadLog(filepath.Join(s.Folder, train.MetricsFile))
+		require.NoError(t, err)
+		require.Greater(t, float64(rows[0].LossScale), 0.0)
+		require.Greater(t, s.FLOPsPerImage, 1.2*summary.FLOPsPerImage, "recomputation is counted")
 	})
 	t.Run("a name is taken", func(t *testing.T) {
 		_, err := train.Run(context.Background(), c, train.RunOptions{})

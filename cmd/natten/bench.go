@@ -18,15 +18,26 @@ func init() {
 			set, dtype, plot string
 			o                bench.Options
 			list             bool
+			step             bench.StepOptions
 		)
 		c := &cobra.Command{
 			Use:   "bench",
 			Short: "Time the operators against the unfused pair, dense attention and sgemm",
 			Long: "Time fused neighborhood attention, forward and forward+backward, against the\n" +
 				"unfused pair, dense attention over all tokens and a matrix product: in turn, in\n" +
-				"one process, judged by medians. Rates count the neighborhood's useful work.",
-			Args: cobra.NoArgs,
+				"one process, judged by medians. Rates count the neighborhood's useful work.\n\n" +
+				"With --model: time training steps (forward, backward, AdamW) and evaluation of a\n" +
+				"whole model instead.",
+			Example: "  natten bench --set all\n  natten bench --model nat_mini --batch 8",
+			Args:    cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
+				if step.Model != "" {
+					report, err := bench.Step(cmd.Context(), step)
+					if err != nil {
+						return err
+					}
+					return a.emit(report, func(w io.Writer) { _ = report.Write(w) })
+				}
 				var err error
 				if o.Shapes, err = bench.Select(set); err != nil {
 					return err
@@ -58,6 +69,11 @@ func init() {
 		flags.IntVar(&o.Rounds, "rounds", 7, "rounds of each shape, at least")
 		flags.DurationVar(&o.Duration, "duration", 500*time.Millisecond, "time for each shape, at least")
 		flags.StringVar(&plot, "plot", "", "also write a bar chart to this file (png, svg or pdf)")
+		flags.StringVar(&step.Model, "model", "", "time this model's training step and evaluation instead")
+		flags.IntVar(&step.Batch, "batch", 8, "with --model: images")
+		flags.Int64Var(&step.Size, "size", 0, "with --model: height and width of an image; 0: the model's own")
+		flags.IntVar(&step.Steps, "steps", 5, "with --model: timed steps")
+		flags.StringVar(&step.Profile, "profile", "", "with --model: write Go's CPU profile of the training steps to this file")
 		flags.BoolVar(&list, "list", false, "print the shapes as JSON and stop")
 		return c
 	})

@@ -16,6 +16,8 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+
+	"github.com/gonatten/gonatten/train/dist"
 )
 
 // version is set by the build.
@@ -45,7 +47,9 @@ func execute(args []string) int {
 	err := root.ExecuteContext(ctx)
 	var interrupted *interruption
 	if errors.As(context.Cause(ctx), &interrupted) {
-		if err != nil {
+		if errors.As(err, new(*dist.LostError)) {
+			fmt.Fprintln(os.Stderr, "natten:", oneLine(err))
+		} else if err != nil {
 			fmt.Fprintln(os.Stderr, "natten: stopped by", interrupted.signal)
 		}
 		return 128 + int(interrupted.signal.(syscall.Signal))

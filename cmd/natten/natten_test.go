@@ -24,6 +24,9 @@ import (
 const actAsCommand = "NATTEN_TEST_COMMAND"
 
 func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == "torchrun" && os.Getenv(actAsTorchrun) != "" {
+		os.Exit(torchrun(os.Args[1:]))
+	}
 	if os.Getenv(actAsCommand) != "" {
 		main()
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"runtime"
+	"slices"
 	"syscall"
 )
 
@@ -12,9 +13,16 @@ import (
 // waits for needs, and training is several times slower.
 const spinCount = "1000"
 
+// computeNothing are the commands that leave libtorch's threads alone; they are
+// not worth a second start.
+var computeNothing = []string{"flops", "info", "env", "convert", "help", "--help", "-h", "--version"}
+
 // limitSpinning starts the program again with that setting, since the OpenMP
 // library reads it before main. Whoever set a policy keeps it.
 func limitSpinning() {
+	if len(os.Args) < 2 || slices.Contains(computeNothing, os.Args[1]) {
+		return
+	}
 	if runtime.GOOS != "linux" || os.Getenv("GOMP_SPINCOUNT") != "" || os.Getenv("OMP_WAIT_POLICY") != "" {
 		return
 	}

@@ -43,6 +43,9 @@ func init() {
 				if err != nil {
 					return err
 				}
+				if summary.Rank != 0 {
+					return nil // rank 0 says it
+				}
 				return a.emit(summary, func(w io.Writer) { printSummary(w, summary) })
 			},
 		}
@@ -54,14 +57,19 @@ func init() {
 
 // trainConfig resolves what a run is to be.
 func trainConfig(flags *config.Flags, file string, args []string) (*config.Config, error) {
-	if file == "" && len(args) == 0 && !flags.Has("data_dir") && !flags.Has("dataset") {
+	if file == "" && len(args) == 0 && (!flags.Has("resume") || flags.Value("resume") == train.ResumeAuto) && !flags.Has("data_dir") && !flags.Has("dataset") {
 		if flags.Has("model") {
 			return nil, fmt.Errorf("train on what? Give an image folder, or --dataset fashion-mnist")
 		}
 		file = defaultPreset
 	}
 	cfg := config.Default()
-	if file != "" {
+	if resume := flags.Value("resume"); resume != "" && resume != train.ResumeAuto && file == "" {
+		var err error
+		if cfg, err = train.ResumeConfig(resume); err != nil {
+			return nil, err
+		}
+	} else if file != "" {
 		var err error
 		if cfg, err = config.Load(file); err != nil {
 			return nil, err

@@ -1,12 +1,17 @@
 // Libtorch's modes, threads and random numbers, and what this build is.
-#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/grad_mode.h>
 #include <torch/version.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <mutex>
+
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include "../cpu/kernels.h"
 #include "guard.h"
@@ -14,8 +19,26 @@
 using natten::capi::guard;
 using natten::capi::tensor;
 
+namespace {
+
+at::Generator generator_of(int device, int index) {
+  TORCH_CHECK(device == 0 || device == 1, "generator: device type is ", device, ", want 0 (CPU) or 1 (CUDA)");
+  return at::globalContext().defaultGenerator(
+      c10::Device(static_cast<c10::DeviceType>(device), static_cast<c10::DeviceIndex>(index)));
+}
+
+}  // namespace
+
 int natten_grad_enabled(void) { return at::GradMode::is_enabled(); }
 void natten_set_grad_enabled(int enabled) { at::GradMode::set_enabled(enabled != 0); }
+
+void natten_return_freed_memory(int64_t bytes) {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_THRESHOLD, static_cast<int>(std::min<int64_t>(bytes, 1 << 25)));  // more is refused
+#else
+  (void)bytes;
+#endif
+}
 
 int natten_threads(void) { return at::get_num_threads(); }
 char* natten_set_threads(int threads) {
@@ -34,17 +57,17 @@ char* natten_set_deterministic(int enabled) {
   return guard([&] { at::globalContext().setDeterministicAlgorithms(enabled != 0, /*warn_only=*/false); });
 }
 
-char* natten_generator_state(natten_tensor* state) {
+char* natten_generator_state(int device, int index, natten_tensor* state) {
   return guard([&] {
-    auto generator = at::detail::getDefaultCPUGenerator();
+    auto generator = generator_of(device, index);
     std::lock_guard<std::mutex> lock(generator.mutex());
     *state = new at::Tensor(generator.get_state());
   });
 }
 
-char* natten_set_generator_state(natten_tensor state) {
+char* natten_set_generator_state(int device, int index, natten_tensor state) {
   return guard([&] {
-    auto generator = at::detail::getDefaultCPUGenerator();
+    auto generator = generator_of(device, index);
     std::lock_guard<std::mutex> lock(generator.mutex());
     generator.set_state(tensor(state));
   });

@@ -43,6 +43,12 @@ int64_t as_bits(double value) {
 // Sizes exist and mean what they say.
 bool has_sizes(const at::Tensor& t) { return !t.is_nested() && !t.unsafeGetTensorImpl()->has_symbolic_sizes_strides(); }
 
+// The dispatcher shows the whole stack of a boxed call: a TorchScript interpreter's holds other values below the call's.
+template <typename Value>
+c10::ArrayRef<Value> of_this_call(const at::RecordFunction& fn, c10::ArrayRef<Value> values, size_t count) {
+  return fn.operator_name().has_value() && values.size() > count ? values.slice(values.size() - count) : values;
+}
+
 }  // namespace
 
 int64_t current_node() { return t_node; }
@@ -110,8 +116,9 @@ int64_t Recorder::begin(const at::RecordFunction& fn, int64_t parent) {
   node.module = modules_.empty() ? -1 : modules_.back();
   node.sequence = fn.seqNr();
   node.flags = flags_of(fn);
-  for (const auto& value : fn.inputs()) write(node.inputs, value);
-  node.input_count = static_cast<int64_t>(fn.inputs().size());
+  const auto inputs = of_this_call(fn, fn.inputs(), fn.num_inputs());
+  for (const auto& value : inputs) write(node.inputs, value);
+  node.input_count = static_cast<int64_t>(inputs.size());
   nodes_.push_back(std::move(node));
   return static_cast<int64_t>(nodes_.size()) - 1;
 }
@@ -120,8 +127,9 @@ void Recorder::end(int64_t index, const at::RecordFunction& fn) {
   std::lock_guard<std::mutex> lock(mutex_);
   if (index >= static_cast<int64_t>(nodes_.size())) return;  // forgotten meanwhile
   Node& node = nodes_[index];
-  for (const auto& value : fn.outputs()) write(node.outputs, value);
-  node.output_count = static_cast<int64_t>(fn.outputs().size());
+  const auto outputs = of_this_call(fn, c10::makeArrayRef(fn.outputs()), fn.num_outputs());
+  for (const auto& value : outputs) write(node.outputs, value);
+  node.output_count = static_cast<int64_t>(outputs.size());
 }
 
 int64_t Recorder::size() {

@@ -122,6 +122,7 @@ func Lines(file, title, x, y string, lines []Line) error {
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, x, y
 	p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
 	p.Legend.Top, p.Legend.Left = true, true
+	p.X.Tick.Marker = ticksAt(lines)
 	p.Add(plotter.NewGrid())
 	for i, line := range lines {
 		points := make(plotter.XYs, 0, len(line.X))
@@ -146,4 +147,19 @@ func Lines(file, title, x, y string, lines []Line) error {
 		return fmt.Errorf("flops/chart: Lines: %w", err)
 	}
 	return nil
+}
+
+// ticksAt marks the places where the lines have points.
+func ticksAt(lines []Line) plot.ConstantTicks {
+	var ticks plot.ConstantTicks
+	seen := map[float64]bool{}
+	for _, line := range lines {
+		for _, x := range line.X {
+			if !seen[x] {
+				seen[x] = true
+				ticks = append(ticks, plot.Tick{Value: x, Label: fmt.Sprintf("%.4g", x)})
+			}
+		}
+	}
+	return ticks
 }

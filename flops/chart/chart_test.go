@@ -79,3 +79,21 @@ func TestLines(t *testing.T) {
 	require.Greater(t, blue, 100)
 	require.Greater(t, orange, 50)
 }
+
+func TestTreemap(t *testing.T) {
+	r := report(t)
+	file := filepath.Join(t.TempDir(), "treemap.png")
+	require.NoError(t, chart.Treemap(file, "model", r))
+	blue, orange := drawn(t, file)
+	require.Greater(t, blue, 500, "the largest module's frame")
+	require.Greater(t, orange, 500)
+
+	// A model of one layer is one rectangle; of none there is nothing to draw.
+	leaf := &flops.Report{Root: &flops.Module{Totals: flops.Totals{FLOPs: 5}}}
+	require.NoError(t, chart.Treemap(file, "leaf", leaf))
+	blue, orange = drawn(t, file)
+	require.Greater(t, blue, 100000)
+	require.Zero(t, orange)
+	require.ErrorContains(t, chart.Treemap(file, "", &flops.Report{Root: &flops.Module{}}), "nothing to draw")
+	require.Error(t, chart.Treemap(filepath.Join(t.TempDir(), "missing", "x.png"), "", r))
+}

@@ -16,19 +16,32 @@ func Threads() int { return int(C.natten_threads()) }
 // SetThreads sets it for the process; n is at least 1.
 func SetThreads(n int) error { return failure(C.natten_set_threads(C.int(n))) }
 
+// ReturnFreedMemory makes the process give blocks of at least that many bytes
+// back to the system when they are freed. By itself glibc keeps freed tensors
+// for later ones, and may keep several times what is alive, because tensors are
+// aligned. Taking memory anew costs time. There is no way back.
+func ReturnFreedMemory(bytes int64) { C.natten_return_freed_memory(C.int64_t(bytes)) }
+
 // ManualSeed seeds libtorch's generators.
 func ManualSeed(seed uint64) error { return failure(C.natten_manual_seed(C.uint64_t(seed))) }
 
 // GeneratorState is the CPU generator's state as a uint8 tensor.
-func GeneratorState() (*ts.Tensor, error) {
+func GeneratorState() (*ts.Tensor, error) { return GeneratorStateOf(CPU) }
+
+// GeneratorStateOf is the state of a device's generator as a uint8 tensor on
+// the CPU.
+func GeneratorStateOf(d Device) (*ts.Tensor, error) {
 	var state C.natten_tensor
-	err := failure(C.natten_generator_state(&state))
+	err := failure(C.natten_generator_state(C.int(d.kind), C.int(d.index), &state))
 	return wrap(unsafe.Pointer(state)), err
 }
 
 // SetGeneratorState restores what GeneratorState gave.
-func SetGeneratorState(state *ts.Tensor) error {
-	err := failure(C.natten_set_generator_state(handle(state)))
+func SetGeneratorState(state *ts.Tensor) error { return SetGeneratorStateOf(CPU, state) }
+
+// SetGeneratorStateOf restores what GeneratorStateOf gave.
+func SetGeneratorStateOf(d Device, state *ts.Tensor) error {
+	err := failure(C.natten_set_generator_state(C.int(d.kind), C.int(d.index), handle(state)))
 	runtime.KeepAlive(state)
 	return err
 }

@@ -112,6 +112,23 @@ func FromBytes(data []byte, dtype gotch.DType, shape ...int64) (*ts.Tensor, erro
 	return s.Return(t)
 }
 
+// Upload is FromSlice on a device, owned by the scope. For a CUDA device the
+// data goes through page-locked memory, so that the copy runs beside what the
+// device computes.
+func Upload[E Element](s *Scope, data []E, device Device, shape ...int64) *ts.Tensor {
+	if !device.Is(CUDA) {
+		return s.Own(FromSlice(data, shape...))
+	}
+	const pinned, nonBlocking = true, true
+	staged := s.Op(empty, append([]int64{}, shape...), dtypeOf[E](), Default, CPU, pinned)
+	if s.err == nil {
+		s.Fail(Write(staged, unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(data))), len(data)*int(unsafe.Sizeof(*new(E))))))
+	}
+	t := s.Op(opToDevice, staged, device, dtypeOf[E](), nonBlocking)
+	s.Free(staged)
+	return t
+}
+
 // Write replaces a tensor's contents by row-major bytes of its dtype.
 func Write(t *ts.Tensor, data []byte) error {
 	err := failure(C.natten_tensor_write(handle(t), unsafe.Pointer(unsafe.SliceData(data)), C.int64_t(len(data))))

@@ -22,26 +22,40 @@ def windows(length, kernel, dilation):
     return index, bias
 
 
-def attention(x, sd, prefix, heads, kernel, dilation):
-    """Neighborhood attention on [B, H, W, C], padded at the ends as the official module does."""
+def projected(x, sd, prefix, heads, kernel, dilation, attend):
+    """Attention with its projections on [B, H, W, C], padded at the ends as the official module does.
+
+    attend maps q (scaled), k, v [B, heads, H, W, D] and the bias table to an output of q's shape.
+    """
     b, h, w, c = x.shape
     need = kernel * dilation
     hp, wp = max(h, need), max(w, need)
-    x = F.pad(x, (0, 0, 0, wp - w, 0, hp - h))
+    if (hp, wp) != (h, w):
+        x = F.pad(x, (0, 0, 0, wp - w, 0, hp - h))
     d = c // heads
     qkv = F.linear(x, sd[prefix + "qkv.weight"], sd.get(prefix + "qkv.bias"))
     q, k, v = qkv.reshape(b, hp, wp, 3, heads, d).permute(3, 0, 4, 1, 2, 5)
-    iy, by = windows(hp, kernel, dilation)
-    ix, bx = windows(wp, kernel, dilation)
-    # [hp, wp, kernel, kernel]: the keys of each query, and their places in the bias table.
-    rows, cols = iy[:, None, :, None], ix[None, :, None, :]
-    keys, values = k[:, :, rows, cols], v[:, :, rows, cols]
-    logits = torch.einsum("bhyxd,bhyxstd->bhyxst", q * d**-0.5, keys)
-    logits = logits + sd[prefix + "rpb"][:, by[:, None, :, None], bx[None, :, None, :]]
-    weights = logits.flatten(-2).softmax(-1).view_as(logits)
-    out = torch.einsum("bhyxst,bhyxstd->byxhd", weights, values).reshape(b, hp, wp, c)
+    out = attend(q * d**-0.5, k, v, sd[prefix + "rpb"]).permute(0, 2, 3, 1, 4).reshape(b, hp, wp, c)
     out = out[:, :h, :w]
     return F.linear(out, sd[prefix + "proj.weight"], sd[prefix + "proj.bias"])
+
+
+def attention(x, sd, prefix, heads, kernel, dilation):
+    """Neighborhood attention by gathering keys and values."""
+
+    def attend(q, k, v, rpb):
+        hp, wp = q.shape[2:4]
+        iy, by = windows(hp, kernel, dilation)
+        ix, bx = windows(wp, kernel, dilation)
+        # [hp, wp, kernel, kernel]: the keys of each query, and their places in the bias table.
+        rows, cols = iy[:, None, :, None], ix[None, :, None, :]
+        keys, values = k[:, :, rows, cols], v[:, :, rows, cols]
+        logits = torch.einsum("bhyxd,bhyxstd->bhyxst", q, keys)
+        logits = logits + rpb[:, by[:, None, :, None], bx[None, :, None, :]]
+        weights = logits.flatten(-2).softmax(-1).view_as(logits)
+        return torch.einsum("bhyxst,bhyxstd->bhyxd", weights, values)
+
+    return projected(x, sd, prefix, heads, kernel, dilation, attend)
 
 
 def norm(x, sd, prefix):

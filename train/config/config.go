@@ -12,7 +12,7 @@ package config
 // on the first field of each.
 type Config struct {
 	DataDir    string  `section:"Data" key:"data_dir" help:"image folder (DIR/train/CLASS/*.jpg, DIR/val/CLASS/*.jpg), tar shards ('DIR/train-*.tar'), or the folder of a named dataset"`
-	Dataset    string  `key:"dataset" help:"named dataset: fashion-mnist, mnist, cifar10, cifar100; empty: data_dir says it"`
+	Dataset    string  `key:"dataset" help:"named dataset: fashion-mnist, mnist, cifar10, cifar100, imagenet (data_dir has its train and val); empty: data_dir says it"`
 	TrainSplit string  `key:"train_split" default:"train" help:"split to train on"`
 	ValSplit   string  `key:"val_split" default:"val" help:"split to evaluate on; empty: no evaluation"`
 	HoldOut    float64 `key:"hold_out" default:"0" help:"fraction of every class kept for evaluation where the data has no split for it"`
@@ -91,18 +91,23 @@ type Config struct {
 	LRCycleDecay    float64 `key:"lr_cycle_decay" default:"0.5" help:"height of each cycle by that of the one before"`
 	LRCycleLimit    int     `key:"lr_cycle_limit" default:"1" help:"cycles"`
 	LRKDecay        float64 `key:"lr_k_decay" default:"1" help:"exponent on time (cosine, linear, poly)"`
+	MaxSkipped      int     `key:"max_skipped_steps" default:"3" help:"steps in a row that are skipped because their loss is not finite; one more ends the run"`
 	MaxSteps        int     `key:"max_steps" default:"0" help:"stop after so many optimizer steps, however far the schedule; 0: no limit"`
+
+	DistTimeout float64 `section:"Processes" key:"dist_timeout" default:"600" help:"seconds that processes wait for each other"`
+	BucketMB    float64 `key:"bucket_mb" default:"25" help:"MiB of gradients that travel together"`
+	ZeRO        bool    `key:"zero" default:"false" help:"divide the optimizer's state among the processes (ZeRO, stage 1)"`
 
 	Output         string `section:"Run" key:"output" default:"runs" help:"folder that gets a folder per run"`
 	Experiment     string `key:"experiment" help:"name of the run's folder; empty: dataset, model and time"`
-	Resume         string `key:"resume" help:"run folder, or checkpoint in one, to go on from"`
+	Resume         string `key:"resume" help:"run folder, or checkpoint in one, to go on from; auto: the unfinished run of the same configuration, if there is one"`
 	Seed           int    `key:"seed" default:"42" help:"of weights, order and augmentation"`
 	Threads        int    `key:"threads" default:"0" help:"threads inside an operator; 0: libtorch's choice"`
 	Device         string `key:"device" help:"cpu or cuda; empty: cuda where it works, else cpu"`
 	ValInterval    int    `key:"val_interval" default:"1" help:"epochs between evaluations"`
 	LogInterval    int    `key:"log_interval" default:"50" help:"steps between records of the loss"`
-	CheckpointHist int    `key:"checkpoint_hist" default:"2" help:"checkpoints to keep besides the best"`
-	RecoverySteps  int    `key:"recovery_interval" default:"0" help:"steps between checkpoints within an epoch; 0: only at its end"`
+	CheckpointHist int    `key:"checkpoint_hist" default:"2" help:"checkpoints to go on from that are kept"`
+	RecoverySteps  int    `key:"recovery_interval" default:"0" help:"steps between checkpoints to go on from, besides the one of each epoch; 0: only that"`
 }
 
 // Default is the published recipe.

@@ -39,6 +39,17 @@ func (s *Flags) Has(key string) bool {
 	return false
 }
 
+// Value is what the command line says for a key, or "".
+func (s *Flags) Value(key string) string {
+	value := ""
+	for _, a := range s.set {
+		if a.key == key {
+			value = a.value
+		}
+	}
+	return value
+}
+
 // Apply sets on c what the command line said.
 func (s *Flags) Apply(c *Config) error {
 	for _, a := range s.set {

@@ -72,8 +72,12 @@ type trajectory struct {
 }
 
 type referenceFile struct {
-	Optimizers map[string]trajectory  `json:"optimizers"`
-	EMA        map[string][][]float64 `json:"ema"`
+	Optimizers map[string]trajectory `json:"optimizers"`
+	Scaler     struct {
+		Scales []float64   `json:"scales"`
+		Values [][]float64 `json:"values"`
+	} `json:"scaler"`
+	EMA map[string][][]float64 `json:"ema"`
 }
 
 func reference(t *testing.T) (r referenceFile) {

@@ -2,6 +2,7 @@ package optim
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 
 	"github.com/sugarme/gotch/ts"
@@ -16,6 +17,11 @@ type Options struct {
 	Eps      float64 // AdamW, LAMB: added to the denominator; 0 means 1e-8 (LAMB: 1e-6)
 	Momentum float64 // SGD; 0 is plain gradient descent
 	Nesterov bool    // SGD
+
+	// Owned chooses the parameters that this optimizer keeps state for and
+	// updates; the others are updated by other processes (ZeRO, arXiv 1910.02054,
+	// stage 1). nil: all.
+	Owned func(name string) bool
 }
 
 // Optimizer updates parameters in place from their gradients.
@@ -25,6 +31,7 @@ type Optimizer struct {
 	rule   rule
 	groups []*group
 	all    []*ts.Tensor // every parameter, in group order
+	mine   []*ts.Tensor // those that are updated here, in group order
 }
 
 // rule is one algorithm: which state it keeps and how it moves one group.
@@ -82,13 +89,17 @@ func New(name string, groups []Group, o Options) (*Optimizer, error) {
 		if g.LRScale == 0 {
 			g.LRScale = 1
 		}
+		opt.all = append(opt.all, Tensors(g.Parameters)...)
+		if o.Owned != nil {
+			g.Parameters = slices.DeleteFunc(slices.Clone(g.Parameters), func(p Parameter) bool { return !o.Owned(p.Name) })
+		}
 		state, err := newGroup(g, len(opt.rule.slots()))
 		if err != nil {
 			opt.Close()
 			return nil, fmt.Errorf("optim: New: %w", err)
 		}
 		opt.groups = append(opt.groups, state)
-		opt.all = append(opt.all, state.tensors...)
+		opt.mine = append(opt.mine, state.tensors...)
 	}
 	return opt, nil
 }
@@ -148,13 +159,13 @@ func (o *Optimizer) Close() {
 	for _, g := range o.groups {
 		g.close()
 	}
-	o.groups, o.all = nil, nil
+	o.groups, o.all, o.mine = nil, nil, nil
 }
 
-// Step updates every parameter that has a gradient, at the learning rate lr
+// Step updates every owned parameter that has a gradient, at the learning rate lr
 // times its group's scale. Gradients stay as they are.
 func (o *Optimizer) Step(lr float64) error {
-	defined, err := torch.HasGradients(o.all)
+	defined, err := torch.HasGradients(o.mine)
 	if err != nil {
 		return fmt.Errorf("optim: %s: %w", o.Name(), err)
 	}

@@ -175,3 +175,16 @@ func Bytes(n int64) string {
 		return fmt.Sprintf("%.2f GB", x/1e9)
 	}
 }
+
+// Rate writes a speed in FLOP/s as 12 MFLOP/s, 3.4 GFLOP/s or 1.2 TFLOP/s.
+func Rate(flops float64) string {
+	for _, unit := range []struct {
+		size float64
+		name string
+	}{{1e12, "T"}, {1e9, "G"}} {
+		if flops >= unit.size {
+			return fmt.Sprintf("%.1f %sFLOP/s", flops/unit.size, unit.name)
+		}
+	}
+	return fmt.Sprintf("%.0f MFLOP/s", flops/1e6)
+}

@@ -80,7 +80,9 @@ func TestResident(t *testing.T) {
 func ExampleDuration() {
 	fmt.Println(Duration(7*time.Second), Duration(754*time.Second), Duration(3723*time.Second))
 	fmt.Println(Bytes(999), Bytes(12345), Bytes(3456789), Bytes(1234567890))
+	fmt.Println(Rate(3.2e6), Rate(47.31e9), Rate(1.2e12))
 	// Output:
 	// 0:07 12:34 1:02:03
 	// 999 B 12 kB 3 MB 1.23 GB
+	// 3 MFLOP/s 47.3 GFLOP/s 1.2 TFLOP/s
 }

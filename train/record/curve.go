@@ -123,15 +123,17 @@ func points(rows []Row, kind string, epochSteps float64, value func(Row) Number)
 	return xys
 }
 
-// smooth is an exponential average over about a twentieth of the points.
+// smooth averages each point with its neighbours, a twentieth of all together;
+// at the ends with as many as there are on both sides.
 func smooth(xys plotter.XYs) plotter.XYs {
 	out := make(plotter.XYs, len(xys))
-	keep := 1 - 1/math.Max(1, float64(len(xys))/20)
 	for i, xy := range xys {
-		out[i] = xy
-		if i > 0 {
-			out[i].Y = keep*out[i-1].Y + (1-keep)*xy.Y
+		reach := min(len(xys)/40, i, len(xys)-1-i)
+		sum := 0.0
+		for _, near := range xys[i-reach : i+reach+1] {
+			sum += near.Y
 		}
+		out[i] = plotter.XY{X: xy.X, Y: sum / float64(2*reach+1)}
 	}
 	return out
 }

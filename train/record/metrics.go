@@ -22,15 +22,22 @@ type Row struct {
 	LR   Number `json:"lr,omitzero"`
 	// GradNorm is the norm of all gradients together, before clipping.
 	GradNorm Number `json:"grad_norm,omitzero"`
-	Top1     Number `json:"top1,omitzero"` // percent
-	Top5     Number `json:"top5,omitzero"` // percent
+	// LossScale is float16's, Overflows the steps left out for it so far.
+	LossScale Number `json:"loss_scale,omitzero"`
+	Overflows int    `json:"overflows,omitempty"`
+	Top1      Number `json:"top1,omitzero"` // percent
+	Top5      Number `json:"top5,omitzero"` // percent
 	// EMA tells that the averaged weights were evaluated.
 	EMA bool `json:"ema,omitempty"`
 
 	Images          int64  `json:"images"`
 	ImagesPerSecond Number `json:"images_per_second,omitzero"`
-	Seconds         Number `json:"seconds,omitzero"`
-	ResidentBytes   int64  `json:"resident_bytes,omitempty"`
+	// FLOPsPerSecond is of training steps, Utilisation (MFU) the share of the
+	// device's peak, where that is known.
+	FLOPsPerSecond Number `json:"flops_per_second,omitzero"`
+	Utilisation    Number `json:"mfu,omitzero"`
+	Seconds        Number `json:"seconds,omitzero"`
+	ResidentBytes  int64  `json:"resident_bytes,omitempty"`
 }
 
 // Number is a float that JSON can hold: NaN and infinities become strings.

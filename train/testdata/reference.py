@@ -79,6 +79,28 @@ def ema(warmup):
     return [p.detach().flatten().tolist() for p in average.module.p]
 
 
+SPOILT = {3: math.inf, 9: math.inf, 10: -math.inf, 15: math.nan}  # steps whose gradients are not finite
+
+
+def scaler():
+    """AdamW under loss scaling: scale after each step, weights at the end."""
+    params = parameters()
+    opt = torch.optim.AdamW(groups(params, 0.05), lr=0.01)
+    amp = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=4)
+    scales = []
+    for t in range(24):
+        set_gradients(params, t)
+        scale = amp.scale(torch.ones(())).item()
+        for p in params:
+            p.grad.mul_(scale)
+        if t in SPOILT:
+            params[1].grad[1, 2] = SPOILT[t]
+        amp.step(opt)
+        amp.update()
+        scales.append(amp.get_scale())
+    return {"scales": scales, "values": [p.detach().flatten().tolist() for p in params]}
+
+
 def schedule(make, times):
     opt = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
     return [make(opt)._get_lr(t)[0] for t in times]
@@ -106,6 +128,7 @@ reference = {
         "momentum": run(lambda p: torch.optim.SGD(groups(p, 0.05), lr=0.01, momentum=0.9)),
         "lamb": run(lambda p: Lamb(groups(p, 0.05), lr=0.01, max_grad_norm=None)),
     },
+    "scaler": scaler(),
     "ema": {"plain": ema(False), "warmup": ema(True)},
     "schedules": {
         "cosine": schedule(lambda o: CosineLRScheduler(o, t_initial=50, lr_min=5e-6, **warm), TIMES),

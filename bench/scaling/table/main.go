@@ -1,0 +1,95 @@
+// Command table prints the tables of docs/scaling.md.
+package main
+
+import (
+	"fmt"
+
+	"github.com/gonatten/gonatten/bench/scaling"
+)
+
+// model is a network stage by stage (what leads to a stage and the head counted
+// with it): parameters, and millions of multiply-adds for an image of 224x224, from
+// `natten info NAME`.
+type model struct {
+	name       string
+	parameters []float64
+	macs       []float64
+}
+
+var nets = []model{
+	{"nat_mini", []float64{145718, 738192, 4254128, 14846136}, []float64{520.0, 615.5, 861.3, 714.3}},
+	{"nat_base", []float64{476140, 2411296, 39097888, 47784328}, []float64{1618.1, 1963.1, 7825.5, 2315.1}},
+}
+
+const (
+	batch     = 128
+	sustained = 60e12 // assumed: what a GPU keeps up in bf16 on these networks, operations per second
+	fileBytes = 110e3 // of an ImageNet picture on average
+)
+
+// job is a step of one process, by operations: the backward pass takes twice the
+// forward's, and Go, optimizer and averages 2 ms.
+func (m model) job() scaling.Job {
+	j := scaling.Job{Update: 2e-3, Bucket: 25 << 20, Jitter: 0.01, ImageSet: batch}
+	for i, p := range m.parameters {
+		forward := 2e6 * m.macs[i] * batch / sustained
+		j.Forward += forward
+		j.Stages = append(j.Stages, scaling.Stage{Gradients: 4 * p, Backward: 2 * forward})
+	}
+	return j
+}
+
+var nvlink = scaling.Link{Latency: 5e-6, Bandwidth: 300e9}
+
+var clusters = []struct {
+	name string
+	c    scaling.Cluster
+}{
+	{"400 Gbit/s per GPU", scaling.Cluster{PerNode: 8, Tree: true, Intra: nvlink, Inter: scaling.Link{Latency: 15e-6, Bandwidth: 40e9}}},
+	{"25 Gbit/s per node", scaling.Cluster{PerNode: 8, Tree: true, Intra: nvlink, Inter: scaling.Link{Latency: 30e-6, Bandwidth: 2.5e9 / 8}}},
+	{"25 Gbit/s per node, rings only", scaling.Cluster{PerNode: 8, Intra: nvlink, Inter: scaling.Link{Latency: 30e-6, Bandwidth: 2.5e9 / 8}}},
+}
+
+// variants are what a user can change.
+var variants = []struct {
+	name   string
+	change func(*scaling.Job)
+}{
+	{"", func(*scaling.Job) {}},
+	{", bucket_mb 100", func(j *scaling.Job) { j.Bucket = 100 << 20 }},
+	{", grad_accum_steps 4", func(j *scaling.Job) { j.Batches = 4 }},
+}
+
+func main() {
+	fmt.Println("| network, link between the nodes | 1 GPU | 8 | 64 | 1,024 |\n|---|---|---|---|---|")
+	for _, m := range nets {
+		for i, k := range clusters {
+			for _, v := range variants {
+				if v.name != "" && (i == 0 || m.name != "nat_base") {
+					continue
+				}
+				fmt.Printf("| %s, %s%s |", m.name, k.name, v.name)
+				for _, ranks := range []int{1, 8, 64, 1024} {
+					j := m.job()
+					v.change(&j)
+					s := k.c.Step(j, ranks)
+					fmt.Printf(" %.0f ms, %.0f%%", 1e3*s.Total, 100*s.Efficiency)
+					if s.Efficiency < 0.9 {
+						fmt.Printf(": %s", s.Limit)
+					}
+					fmt.Print(" |")
+				}
+				fmt.Println()
+			}
+		}
+	}
+	fmt.Println("\n| images/s and GB/s read, 400 Gbit/s | 1 GPU | 8 | 64 | 1,024 |\n|---|---|---|---|---|")
+	for _, m := range nets {
+		fmt.Printf("| %s |", m.name)
+		for _, ranks := range []int{1, 8, 64, 1024} {
+			images := clusters[0].c.Step(m.job(), ranks).Images
+			fmt.Printf(" %.0f, %.1f |", images, images*fileBytes/1e9)
+		}
+		fmt.Println()
+	}
+}

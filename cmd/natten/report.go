@@ -1,0 +1,59 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gonatten/gonatten/train/config"
+	"github.com/gonatten/gonatten/train/progress"
+	"github.com/gonatten/gonatten/train/report"
+)
+
+// reportResult is what natten report prints.
+type reportResult struct {
+	Report string `json:"report"`
+}
+
+func init() {
+	subcommands = append(subcommands, func(a *app) *cobra.Command {
+		var (
+			o   report.Options
+			dir string
+		)
+		c := &cobra.Command{
+			Use:   "report RUN",
+			Short: "Make one HTML page of a training run",
+			Long: "Make one HTML page of a training run: figures, curves, confusion matrix, the worst\n" +
+				"mistakes as pictures, the configuration. The page needs no other file. The weights\n" +
+				"are evaluated once for it; without the evaluation pictures the page lacks that part.",
+			Example: "  natten report runs/fashion-mnist-nat_nano_28-20260102-030405",
+			Args:    cobra.ExactArgs(1),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				a.bar.Start("evaluating")
+				o.Fetch = a.fetching()
+				o.OnBatch = func(images int) {
+					a.bar.Update(int64(images), 0, fmt.Sprintf("%d images  mem %s", images, progress.Bytes(progress.Resident())))
+				}
+				o.Adapt = func(c *config.Config) {
+					if dir != "" {
+						c.DataDir = dir
+					}
+				}
+				path, err := report.Write(cmd.Context(), args[0], o)
+				if err != nil {
+					return err
+				}
+				return a.emit(reportResult{path}, func(w io.Writer) { fmt.Fprintln(w, path) })
+			},
+		}
+		flags := c.Flags()
+		flags.StringVarP(&o.Output, "output", "o", "", "the page; empty: report.html in the run's folder")
+		flags.IntVar(&o.Mistakes, "mistakes", 24, "pictures of mistakes")
+		flags.BoolVar(&o.NoData, "no-data", false, "do not evaluate: no confusion matrix and no mistakes")
+		flags.StringVar(&o.Device, "device", "", "cpu or cuda; empty: cuda where it works")
+		flags.StringVar(&dir, "data-dir", "", "where the data is now; empty: as in the run")
+		return c
+	})
+}

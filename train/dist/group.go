@@ -1,0 +1,219 @@
+package dist
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/sugarme/gotch/ts"
+
+	"github.com/gonatten/gonatten/internal/torch"
+)
+
+// Group is the processes that train together, seen from one of them. Its methods
+// are called by all processes in the same order, from one goroutine.
+type Group struct {
+	Environment
+	timeout time.Duration
+	store   *torch.Store
+	group   *torch.Group
+	failed  *LostError // what broke the group
+	beat    *heartbeat
+	shared  int // strings shared so far
+}
+
+// Join meets the other processes and returns when all have come. After timeout
+// it fails and names those that have not; the same time-out holds for every
+// later operation. Close the group in the end.
+func Join(e Environment, timeout time.Duration) (*Group, error) {
+	if e.World < 2 {
+		return nil, fmt.Errorf("dist: Join: %d processes, want at least 2", e.World)
+	}
+	serve := e.Rank == 0 && !e.AgentStore
+	store, err := torch.OpenStore(e.Host, e.Port, serve, prefix(e), timeout)
+	if err != nil {
+		what := "rank 0, which runs the store, did not answer"
+		if e.AgentStore {
+			what = "the launcher's store did not answer"
+		} else if serve {
+			what = "cannot open the store"
+		}
+		return nil, fmt.Errorf("dist: rank %d of %d: %s at %s: %w", e.Rank, e.World, what, e.Address(), err)
+	}
+	g := &Group{Environment: e, timeout: timeout, store: store}
+	if err := g.meet(); err != nil {
+		g.Close()
+		return nil, err
+	}
+	return g, nil
+}
+
+func prefix(e Environment) string { return fmt.Sprintf("natten/%d/", e.Restarts) }
+
+// meet waits until every rank has said its name, then connects all to all.
+func (g *Group) meet() error {
+	if err := g.store.Set(joinKey(g.Rank), g.name()); err != nil {
+		return fmt.Errorf("dist: rank %d of %d: store at %s: %w", g.Rank, g.World, g.Address(), err)
+	}
+	deadline := time.Now().Add(g.timeout)
+	var missing []string
+	for rank := range g.World {
+		_, ok, err := g.store.Get(joinKey(rank), time.Until(deadline))
+		if err != nil {
+			return fmt.Errorf("dist: rank %d of %d: store at %s: %w", g.Rank, g.World, g.Address(), err)
+		}
+		if !ok {
+			missing = append(missing, fmt.Sprint(rank))
+		}
+	}
+	if len(missing) > 0 {
+		g.failed = &LostError{Rank: g.Rank, World: g.World}
+		_ = g.store.Set(byeKey(g.Rank), "") // rank 0 waits for it, but not for ever
+		return fmt.Errorf("dist: rank %d of %d: after %v, missing: rank %s", g.Rank, g.World, g.timeout, strings.Join(missing, ", "))
+	}
+	var err error
+	if g.beat, err = g.startBeating(); err != nil {
+		return err
+	}
+	if g.group, err = torch.OpenGroup(g.store, g.Rank, g.World, g.timeout); err != nil {
+		return g.lost(err)
+	}
+	return nil
+}
+
+func joinKey(rank int) string { return fmt.Sprint("join/", rank) }
+
+// Close leaves the group. A nil group does nothing.
+func (g *Group) Close() {
+	if g == nil || g.store == nil {
+		return
+	}
+	if g.group != nil && g.failed == nil {
+		g.group.Close()
+	}
+	if g.beat != nil {
+		g.beat.stop()
+	}
+	if g.failed != nil && g.Rank == 0 && !g.AgentStore {
+		g.linger()
+	}
+	g.store.Close()
+	g.store, g.group = nil, nil
+}
+
+// Sum adds up numbers over all processes, in place.
+func (g *Group) Sum(values []float64) error {
+	if g.failed != nil {
+		return g.failed
+	}
+	s := torch.NewScope()
+	defer s.Close()
+	t := s.Own(torch.FromSlice(values, int64(len(values))))
+	if s.Err() != nil {
+		return s.Err()
+	}
+	if err := g.group.Sum(t); err != nil {
+		return g.lost(err)
+	}
+	sums, err := torch.Slice[float64](t)
+	copy(values, sums)
+	return err
+}
+
+// Gather collects equally many bytes of each process, on all of them.
+func (g *Group) Gather(own []byte) ([][]byte, error) {
+	if g.failed != nil {
+		return nil, g.failed
+	}
+	all := make([]byte, len(own)*g.World)
+	copy(all[len(own)*g.Rank:], own)
+	s := torch.NewScope()
+	defer s.Close()
+	t := s.Own(torch.FromSlice(all, int64(len(all)))) // the others' places hold zeros
+	if s.Err() != nil {
+		return nil, s.Err()
+	}
+	if err := g.group.Sum(t); err != nil {
+		return nil, g.lost(err)
+	}
+	if err := torch.Read(t, all); err != nil {
+		return nil, err
+	}
+	list := make([][]byte, g.World)
+	for i := range list {
+		list[i] = all[i*len(own) : (i+1)*len(own)]
+	}
+	return list, nil
+}
+
+// Broadcast gives every process the tensors of process root.
+func (g *Group) Broadcast(root int, tensors ...*ts.Tensor) error {
+	if g.failed != nil {
+		return g.failed
+	}
+	err := torch.NoGrad(func() error { return g.group.Broadcast(root, tensors...) })
+	if err != nil {
+		return g.lost(err)
+	}
+	return nil
+}
+
+// Share gives every process the text of rank 0, which may take any time to come
+// up with it. An error there becomes everybody's.
+func (g *Group) Share(make func() (string, error)) (string, error) {
+	g.shared++
+	key := fmt.Sprint("share/", g.shared)
+	if g.Rank == 0 {
+		text, err := make()
+		message := "+" + text
+		if err != nil {
+			message = "-" + err.Error()
+		}
+		return text, errors.Join(err, g.store.Set(key, message))
+	}
+	message, ok, err := g.store.Get(key, g.timeout)
+	switch {
+	case err != nil:
+		return "", g.lost(err)
+	case !ok:
+		return "", g.lost(fmt.Errorf("no word from rank 0 for %v", g.timeout))
+	case message[0] == '-':
+		return "", fmt.Errorf("rank 0: %s", message[1:])
+	}
+	return message[1:], nil
+}
+
+// Once lets the first process of each machine do something before the others of
+// that machine do it: fetching data, say.
+func (g *Group) Once(name string, do func() error) error {
+	key := fmt.Sprintf("once/%s/%s", name, hostname())
+	first, err := g.store.Add(key, 1)
+	if err != nil {
+		return g.lost(err)
+	}
+	if first == 1 {
+		err := do()
+		return errors.Join(err, g.store.Set(key+"/done", "done"))
+	}
+	for waited := time.Duration(0); ; waited += g.timeout {
+		_, done, err := g.store.Get(key+"/done", g.timeout)
+		if err != nil {
+			return g.lost(err)
+		}
+		if done {
+			return do()
+		}
+		if waited > 24*time.Hour {
+			return g.lost(fmt.Errorf("another process of %s has been at %s for a day", hostname(), name))
+		}
+	}
+}
+
+// Reductions counts the buckets of gradients averaged so far; none for a nil group.
+func (g *Group) Reductions() int {
+	if g == nil || g.failed != nil {
+		return 0
+	}
+	return g.group.Reductions()
+}

@@ -1,0 +1,94 @@
+package dist_test
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/gonatten/gonatten/train/dist"
+)
+
+// The test binary is one process of a group where this names what it does.
+const roleVariable = "DIST_TEST_ROLE"
+
+// roles are what processes of a group do in tests.
+var roles = map[string]func(e dist.Environment) error{}
+
+func TestMain(m *testing.M) {
+	name := os.Getenv(roleVariable)
+	if name == "" {
+		os.Exit(m.Run())
+	}
+	runtime.LockOSThread()
+	e, err := dist.FromEnvironment(os.Getenv)
+	if err == nil {
+		err = roles[name](e)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// process is one of a group.
+type process struct {
+	*exec.Cmd
+	stdout, stderr bytes.Buffer
+}
+
+func freePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// launch starts world processes as a launcher would.
+func launch(t testing.TB, world int, role string, extra ...string) []*process {
+	t.Helper()
+	port := freePort(t)
+	list := make([]*process, world)
+	for rank := range list {
+		list[rank] = start(t, world, rank, port, role, extra...)
+	}
+	return list
+}
+
+func start(t testing.TB, world, rank, port int, role string, extra ...string) *process {
+	t.Helper()
+	p := &process{Cmd: exec.Command(os.Args[0])}
+	p.Env = append(os.Environ(), roleVariable+"="+role, "MASTER_ADDR=127.0.0.1", "OMP_NUM_THREADS=1", "TORCH_CPP_LOG_LEVEL=ERROR",
+		fmt.Sprint("RANK=", rank), fmt.Sprint("WORLD_SIZE=", world), fmt.Sprint("LOCAL_RANK=", rank), fmt.Sprint("MASTER_PORT=", port))
+	p.Env = append(p.Env, extra...)
+	p.Stdout, p.Stderr = &p.stdout, &p.stderr
+	require.NoError(t, p.Start())
+	t.Cleanup(func() { _ = p.Process.Kill(); _ = p.Wait() })
+	return p
+}
+
+// wait returns what a process printed; it must end well.
+func (p *process) wait(t testing.TB) string {
+	t.Helper()
+	require.NoError(t, p.Wait(), p.stderr.String())
+	return p.stdout.String()
+}
+
+// fails waits for a process to fail within a time and returns its message.
+func (p *process) fails(t testing.TB, limit time.Duration) string {
+	t.Helper()
+	timer := time.AfterFunc(limit, func() { _ = p.Process.Kill() })
+	err := p.Wait()
+	require.True(t, timer.Stop(), "did not end within %v: %s", limit, p.stderr.String())
+	require.Error(t, err)
+	return strings.TrimSpace(p.stderr.String())
+}

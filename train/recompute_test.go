@@ -1,0 +1,175 @@
+package train_test
+
+import (
+	"context"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/sugarme/gotch"
+	gotchnn "github.com/sugarme/gotch/nn"
+
+	"github.com/gonatten/gonatten/data"
+	"github.com/gonatten/gonatten/internal/torch"
+	"github.com/gonatten/gonatten/models"
+	"github.com/gonatten/gonatten/train"
+	"github.com/gonatten/gonatten/train/optim"
+)
+
+// smallNAT is a model for blobs with everything random that a model has.
+func smallNAT(t testing.TB, edit func(*models.Config)) *models.Model {
+	t.Helper()
+	require.NoError(t, torch.ManualSeed(3))
+	c := models.Config{
+		Family: models.DiNAT, ImageSize: 8, InChans: 1, NumClasses: 4, EmbedDim: 16, Depths: []int64{2, 2}, NumHeads: []int64{2, 2},
+		KernelSize: 3, Dilations: [][]int64{{1, 2}, {1, 1}}, StemStride: 1, DropRate: 0.1, AttnDropRate: 0.1, DropPathRate: 0.3,
+		LayerScale: 0.5, InitStd: 0.1,
+	}
+	if edit != nil {
+		edit(&c)
+	}
+	m, err := models.FromConfig(c, gotchnn.NewVarStore(gotch.CPU).Root())
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		for _, p := range m.Tensors() {
+			p.Tensor.MustDrop()
+		}
+	})
+	return m
+}
+
+func parametersOf(m *models.Model) []optim.Parameter {
+	var list []optim.Parameter
+	for _, p := range m.Parameters() {
+		list = append(list, optim.Parameter(p))
+	}
+	return list
+}
+
+// modelLoop is a loop over blobs with AdamW at a constant rate.
+func modelLoop(t testing.TB, m *models.Model, source train.Source) *train.Loop {
+	t.Helper()
+	groups, err := optim.Groups(parametersOf(m), optim.Grouping{WeightDecay: 0.05})
+	require.NoError(t, err)
+	opt, err := optim.New("adamw", groups, optim.Options{})
+	require.NoError(t, err)
+	t.Cleanup(opt.Close)
+	return &train.Loop{
+		Model: m, Optimizer: opt, Source: source, Loss: train.CrossEntropy(0.1),
+		Schedule: func(int) float64 { return 1e-3 }, Epochs: 1, ClipNorm: 5,
+	}
+}
+
+// TestRecomputeChangesNothing: losses and weights have the same bits with and
+// without, whatever is random in the model, in every precision, with
+// accumulation and with a frozen tokenizer.
+func TestRecomputeChangesNothing(t *testing.T) {
+	run := func(t *testing.T, precision gotch.DType, recompute bool) (losses []float64, weights [][]float32) {
+		m := smallNAT(t, nil)
+		_, err := m.Freeze("patch_embed", "levels.0.blocks.1.norm1")
+		require.NoError(t, err)
+		l := modelLoop(t, m, loader(t, blobs(t, 64), data.LoaderOptions{BatchSize: 8, Shuffle: true, Seed: 1}))
+		l.Precision, l.Recompute, l.Accumulate = precision, recompute, 2
+		if precision == gotch.Half {
+			l.Scaler, err = optim.NewScaler(torch.CPU, optim.ScalerOptions{Init: 1024})
+			require.NoError(t, err)
+			defer l.Scaler.Close()
+		}
+		l.On(train.StepEnd, func(context.Context, *train.Loop) error {
+			losses = append(losses, l.State.Loss)
+			return nil
+		})
+		require.NoError(t, l.Run(context.Background()))
+		require.Zero(t, l.State.Overflows)
+		for _, p := range m.Parameters() {
+			v, err := torch.Slice[float32](p.Tensor)
+			require.NoError(t, err)
+			weights = append(weights, v)
+		}
+		return losses, weights
+	}
+	for name, precision := range map[string]gotch.DType{"float32": gotch.Float, "bfloat16": gotch.BFloat16, "float16": gotch.Half} {
+		t.Run(name, func(t *testing.T) {
+			plainLosses, plain := run(t, precision, false)
+			losses, weights := run(t, precision, true)
+			require.Len(t, losses, 4)
+			require.Equal(t, plainLosses, losses)
+			require.Equal(t, plain, weights)
+		})
+	}
+}
+
+// TestRecomputeSavesMemory compares the peaks of resident memory above what was
+// there before. Eight blocks keep some 17 tensors each; their inputs are one.
+func TestRecomputeSavesMemory(t *testing.T) {
+	if !resetPeak() {
+		t.Skip("the system does not let a process reset its peak of memory")
+	}
+	peak := func(recompute bool) int64 {
+		m := smallNAT(t, func(c *models.Config) {
+			c.EmbedDim, c.Depths, c.NumHeads, c.Dilations = 64, []int64{8}, []int64{2}, nil
+			c.DropRate, c.AttnDropRate = 0, 0
+		})
+		l := modelLoop(t, m, loader(t, blobs(t, 128), data.LoaderOptions{BatchSize: 128}))
+		l.Recompute = recompute
+		require.True(t, resetPeak())
+		before := peakBytes(t)
+		require.NoError(t, l.Run(context.Background()))
+		return peakBytes(t) - before
+	}
+	less, plain := peak(true), peak(false)
+	t.Logf("peak above the start: %d MB with, %d MB without", less>>20, plain>>20)
+	require.Less(t, 2*less, plain)
+}
+
+func resetPeak() bool { return os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) == nil }
+
+func peakBytes(t testing.TB) int64 {
+	t.Helper()
+	status, err := os.ReadFile("/proc/self/status")
+	require.NoError(t, err)
+	for line := range strings.Lines(string(status)) {
+		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			n, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+			require.NoError(t, err)
+			return n << 10
+		}
+	}
+	t.Fatal("no VmHWM")
+	return 0
+}
+
+func TestRecomputeNeedsSegments(t *testing.T) {
+	l := newLoop(t, newLinear(t, 64, 4, 1), loader(t, blobs(t, 16), data.LoaderOptions{BatchSize: 16}))
+	l.Recompute = true
+	require.ErrorContains(t, l.Run(context.Background()), "Recompute needs a model with Segments")
+}
+
+// TestScaledSteps: with a scale that no float16 gradient survives, steps are left
+// out until the scale has fallen far enough.
+func TestScaledSteps(t *testing.T) {
+	m := newLinear(t, 64, 4, 1)
+	l := newLoop(t, m, loader(t, blobs(t, 256), data.LoaderOptions{BatchSize: 16, Shuffle: true, Seed: 1}))
+	l.Precision, l.Epochs, l.ClipNorm = gotch.Half, 3, 5
+	var err error
+	l.Scaler, err = optim.NewScaler(torch.CPU, optim.ScalerOptions{Init: 1 << 24})
+	require.NoError(t, err)
+	defer l.Scaler.Close()
+	before := m.weights(t)
+	l.On(train.StepEnd, func(context.Context, *train.Loop) error {
+		if l.State.Step == 1 {
+			require.Equal(t, before, m.weights(t), "the first step is left out")
+		}
+		return nil
+	})
+	require.NoError(t, l.Run(context.Background()))
+	require.Equal(t, 48, l.State.Step)
+	require.Greater(t, l.State.Overflows, 0)
+	require.Less(t, l.State.Overflows, 20)
+	require.Less(t, l.State.Loss, 0.6)
+	scale, _, err := l.Scaler.State()
+	require.NoError(t, err)
+	require.Less(t, scale, float64(1<<24))
+}
