@@ -87,6 +87,23 @@ class WindowMachine {
     }
   }
 
+  __device__ __forceinline__ void copy_stats(QueryStats* stats, int count, const BoxToken* tokens, const float* lse,
+                                             const float* mean) {
+    const uint32_t to = shared_address(stats);
+    for (int i = threadIdx.x; i < count; i += blockDim.x) {
+      const BoxToken token = tokens[i];
+      copy_word(to + token.row * sizeof(QueryStats), lse + token.lse);
+      copy_word(to + token.row * sizeof(QueryStats) + 4, mean + token.lse);
+    }
+  }
+  __device__ __forceinline__ void prefetch(const T* image, const Rows<int>& at) {
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      const T* const from = image + at.values[half] + lane() % 4 * (kDim / 4);
+      asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
+    }
+  }
+
   template <class F>
   __device__ __forceinline__ auto rows(const F& f) {
     const int row = warp() * kPatchRows + lane() / 4;
@@ -322,6 +339,11 @@ class WindowMachine {
     } else {
       return __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&pair));
     }
+  }
+  __device__ __forceinline__ static void copy_word(uint32_t to, const float* from) {
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from) : "memory");
+#endif
   }
   __device__ __forceinline__ static float quad_sum(float x) {
     x += __shfl_xor_sync(0xffffffffu, x, 1);

@@ -68,6 +68,10 @@ class WindowHost {
       for (int d = 0; d < kDim; d++) element(pane, pane_place<T, kDim>(tokens[i].row, 0), d) = from[d];
     }
   }
+  void copy_stats(QueryStats* stats, int count, const BoxToken* tokens, const float* lse, const float* mean) {
+    for (int i = 0; i < count; i++) stats[tokens[i].row] = {lse[tokens[i].lse], mean[tokens[i].lse]};
+  }
+  void prefetch(const T*, const Rows<int>&) {}
 
   template <class F>
   auto rows(const F& f) {

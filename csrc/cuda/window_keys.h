@@ -5,6 +5,7 @@
 // Besides what window_program.h names, a machine has
 //   steps(f(patch) -> how many steps of 16 columns), within(step)
 //   step(step)                       looks its columns up
+//   copy_stats(stats, count, tokens, lse, mean)   starts copying
 //   pair_listed(weight, slope, step, stats, f(row, bias, stats of the query, weight&, slope&))
 #pragma once
 
@@ -42,13 +43,15 @@ NATTEN_HD void list_columns(M& m, const WindowCall& call, const Block& block) {
     memory.columns[i] = pane_place<T, M::kDim>(block.pane_row(y, x), 0);
     const Span seen_y = window_span(block.y.axis, y), seen_x = window_span(block.x.axis, x);
     unsigned short* const places = memory.bias_places + patch * per_patch * kPatchRows;
+    const int first_y = block.y.row(patch / across, 0), first_x = block.x.row(patch % across, 0);
+    const int bias = (first_y - y + block.y.axis.kernel - 1) * edge + first_x - x + block.x.axis.kernel - 1;
+    NATTEN_UNROLL
     for (int row = 0; row < kPatchRows; row++) {
-      const int key_y = block.y.row(patch / across, row / kPatch), key_x = block.x.row(patch % across, row % kPatch);
+      const int key_y = first_y + row / kPatch, key_x = first_x + row % kPatch;
       const bool seen = exists && key_y >= seen_y.first && key_y <= seen_y.last && key_x >= seen_x.first &&
                         key_x <= seen_x.last;
-      const int entry = (key_y - y + block.y.axis.kernel - 1) * edge + key_x - x + block.x.axis.kernel - 1;
-      places[table_place(row, column)] =
-          static_cast<unsigned short>((seen ? entry : call.entries) * static_cast<int>(sizeof(float)));
+      const int entry = seen ? bias + row / kPatch * edge + row % kPatch : call.entries;
+      places[table_place(row, column)] = static_cast<unsigned short>(entry * static_cast<int>(sizeof(float)));
     }
   });
 }
@@ -64,15 +67,9 @@ NATTEN_HD void window_dkv(M& m, const WindowCall& call, int64_t head, int place,
   list_box(m, block, call.q, call.dout, call.lse);
   m.sync();
   const auto load = [&](int64_t image, int stage) {
-    m.copy(memory.pane(stage, 0), tokens, memory.tokens, image_of<const T>(call.q, image, head), false);
-    m.copy(memory.pane(stage, 1), tokens, memory.tokens, image_of<const T>(call.dout, image, head), true);
-    m.commit();
-    const float* const lse = image_of<const float>(call.lse, image, head);
-    const float* const mean = image_of<const float>(call.mean, image, head);
-    m.each(tokens, [&](int i) {
-      const BoxToken token = memory.tokens[i];
-      memory.stats[stage * call.patching.rows + token.row] = {lse[token.lse] * kLog2E, mean[token.lse]};
-    });
+    m.copy_stats(memory.stats + stage * call.patching.rows, tokens, memory.tokens,
+                 image_of<const float>(call.lse, image, head), image_of<const float>(call.mean, image, head));
+    load_box<T>(m, call, call.q, call.dout, tokens, image, head, stage);
   };
   load(part, 0);
   const float* const rpb = call.rpb == nullptr ? nullptr : call.rpb + head * call.entries;
@@ -90,7 +87,11 @@ NATTEN_HD void window_dkv(M& m, const WindowCall& call, int64_t head, int place,
   int stage = 0;
   for (int64_t image = part; image < p.batch; image += call.parts) {
     const int64_t next = image + call.parts;
-    if (call.stages == 2 && next < p.batch) load(next, 1 - stage);
+    if (next < p.batch) {
+      if (call.stages == 2) load(next, 1 - stage);
+      m.prefetch(image_of<const T>(call.k, next, head), k_at);
+      m.prefetch(image_of<const T>(call.v, next, head), v_at);
+    }
     const auto keys = m.operand(image_of<const T>(call.k, image, head), k_at);
     const auto values = m.operand(image_of<const T>(call.v, image, head), v_at);
     typename M::Sums dk_sum, dv_sum;
@@ -105,7 +106,7 @@ NATTEN_HD void window_dkv(M& m, const WindowCall& call, int64_t head, int place,
       m.multiply_transposed(slope, values, memory.pane(stage, 1), step);
       m.pair_listed(weight, slope, step, memory.stats + stage * call.patching.rows,
                     [&](auto, float bias, const QueryStats& query, float& w, float& s) {
-                      w = M::exp2(w * factor + (bias - query.lse));
+                      w = M::exp2(w * factor + (bias - query.lse * kLog2E));
                       s = w * (s - query.mean);
                     });
       m.multiply(dv_sum, weight, memory.pane(stage, 1), step);
@@ -113,14 +114,7 @@ NATTEN_HD void window_dkv(M& m, const WindowCall& call, int64_t head, int place,
     }
     m.store(dk_sum, m.rows([&](int) { return static_cast<float>(p.scale); }), image_of<T>(call.dk, image, head), dk_at);
     m.store(dv_sum, m.rows([](int) { return 1.0f; }), image_of<T>(call.dv, image, head), dv_at);
-    if (call.stages == 1) {
-      m.sync();
-      if (next < p.batch) load(next, 0);
-    } else {
-      stage = 1 - stage;
-    }
-    m.template wait<0>();
-    m.sync();
+    stage = next_stage(m, call, stage, next, load);
   }
 }
 

@@ -4,6 +4,12 @@
 
 #include "window_geometry.h"
 
+#if defined(__CUDA_ARCH__)
+#define NATTEN_UNROLL _Pragma("unroll")
+#else
+#define NATTEN_UNROLL
+#endif
+
 namespace natten::cuda {
 
 enum class WindowPass { kForward, kQueryGradient, kKeyGradient };
@@ -16,7 +22,21 @@ struct BoxToken {
 
 // Of a query, for the dk, dv kernel.
 struct QueryStats {
-  float lse, mean;  // lse in units of log2
+  float lse, mean;
+};
+
+// A row of a patch along one axis: its window in places of the patch's box, and the bias entry of the box's first key.
+struct PatchRow {
+  int low, high, bias;
+  bool exists;
+};
+
+// Patches of one axis by class: codes and ranks of each patch, a patch of each rank, and all their rows.
+struct PatchClasses {
+  int* codes;
+  int* ranks;
+  int* leaders;
+  PatchRow* rows;
 };
 
 // Groups of eight columns of the largest box of keys.
@@ -46,11 +66,11 @@ struct WindowMemory {
   T* panes;
   BoxToken* tokens;
   float* tables;     // forward and dq: what is added to the scores, one of kGroups * kGroupValues per class of patches
-  int* codes;        // of the patches on both axes
-  QueryStats* stats;           // dk, dv: per pane row
-  int* columns;                // dk, dv: per patch and column, where its row starts in a pane
-  unsigned short* bias_places;  // dk, dv: per patch in table order, where in `bias` the entry lies, in bytes
-  float* bias;                 // dk, dv: the entries and, for keys that are not seen, minus infinity
+  PatchClasses classes[kPlane];  // forward and dq
+  float* bias;                   // the entries; for dk, dv also minus infinity, for keys that are not seen
+  QueryStats* stats;             // dk, dv: per pane row
+  int* columns;                  // dk, dv: per patch and column, where its row starts in a pane
+  unsigned short* bias_places;   // dk, dv: per patch in table order, where in `bias` the entry lies, in bytes
   int pane_values;
 
   NATTEN_HD T* pane(int stage, int which) const { return panes + (stage * 2 + which) * pane_values; }
@@ -68,13 +88,20 @@ struct WindowMemory {
     tokens = reinterpret_cast<BoxToken*>(take(sizeof(BoxToken) * t.tokens));
     if (pass != WindowPass::kKeyGradient) {
       tables = reinterpret_cast<float*>(take(sizeof(float) * kGroupValues * groups * t.tables));
-      codes = reinterpret_cast<int*>(take(sizeof(int) * (t.patches[0] + t.patches[1])));
+      NATTEN_UNROLL
+      for (int a = 0; a < kPlane; a++) {
+        const size_t count = t.patches[a];
+        classes[a].codes = reinterpret_cast<int*>(take(3 * sizeof(int) * count));
+        classes[a].ranks = classes[a].codes + count;
+        classes[a].leaders = classes[a].ranks + count;
+        classes[a].rows = reinterpret_cast<PatchRow*>(take(sizeof(PatchRow) * count * kPatch));
+      }
     } else {
       stats = reinterpret_cast<QueryStats*>(take(sizeof(QueryStats) * t.rows * stages));
       columns = reinterpret_cast<int*>(take(sizeof(int) * t.warps() * groups * 8));
       bias_places = reinterpret_cast<unsigned short*>(take(sizeof(short) * t.warps() * groups * kGroupValues));
-      bias = reinterpret_cast<float*>(take(sizeof(float) * (entries + 1)));
     }
+    bias = reinterpret_cast<float*>(take(sizeof(float) * (entries + 1)));
     return used;
   }
 };

@@ -14,7 +14,7 @@
 //   Strip         rows x 16 scores; Sums: rows x kDim
 //   Operand       rows x kDim of a tensor: operand(image, offsets)
 //   each(count, f), sync(), commit(), wait(pending)
-//   copy(pane, count, tokens, image, second)      starts copying the box
+//   copy(pane, count, tokens, image, second)      starts copying the box; prefetch(image, offsets): rows, soon wanted
 //   columns(f(patch, column) -> row of a pane), tables(f(patch) -> number)
 //   begin(strip, step)                              the table's values
 //   multiply_transposed(strip, operand, pane, step) strip += operand pane^T
@@ -24,12 +24,6 @@
 #pragma once
 
 #include "window_memory.h"
-
-#if defined(__CUDA_ARCH__)
-#define NATTEN_UNROLL _Pragma("unroll")
-#else
-#define NATTEN_UNROLL
-#endif
 
 namespace natten::cuda {
 
@@ -89,48 +83,72 @@ NATTEN_HD void list_box(M& m, const Block& block, const View& first, const View&
   });
 }
 
+// Sorts the patches of both axes into classes. Wants a sync after it.
+template <class M>
+NATTEN_HD void classify(M& m, const WindowCall& call, const Block& block) {
+  auto& memory = m.memory();
+  NATTEN_UNROLL
+  for (int a = 0; a < kPlane; a++) {
+    const PatchAxis& axis = a == 0 ? block.y : block.x;
+    PatchClasses& classes = memory.classes[a];
+    const int count = call.patching.patches[a];
+    m.each(count, [&](int patch) { classes.codes[patch] = patch_code(axis, patch); });
+    m.each(count * kPatch, [&](int i) {
+      const int start = key_start(axis.axis, axis.side, axis.row(i / kPatch, 0)), place = axis.origin + i;
+      const Span seen = window_span(axis.axis, axis.clamped(place));
+      classes.rows[i] = {seen.first - start, seen.last - start, start - place + axis.axis.kernel - 1,
+                         place < axis.axis.group};
+    });
+  }
+  m.sync();
+  NATTEN_UNROLL
+  for (int a = 0; a < kPlane; a++) {
+    PatchClasses& classes = memory.classes[a];
+    m.each(call.patching.patches[a], [&](int patch) {
+      classes.ranks[patch] = rank_of(classes.codes, patch);
+      if (leader_of(classes.codes, patch) == patch) classes.leaders[classes.ranks[patch]] = patch;
+    });
+  }
+}
+NATTEN_HD int classes_of(const PatchClasses& classes, int patches) {
+  int most = 0;
+  for (int i = 0; i < patches; i++) most = classes.ranks[i] > most ? classes.ranks[i] : most;
+  return most + 1;
+}
+
 // What is added to the scores before they are scaled: bias / scale where a query sees a key, else minus infinity; one
-// table for each class of patches. Syncs.
+// table for each class of patches. Syncs before, and wants a sync after it.
 template <class M>
 NATTEN_HD void make_tables(M& m, const WindowCall& call, const Block& block, int64_t head) {
   auto& memory = m.memory();
-  const int down = call.patching.patches[0], across = call.patching.patches[1];
-  m.each(down + across, [&](int i) {
-    memory.codes[i] = i < down ? patch_code(block.y, i) : patch_code(block.x, i - down);
-  });
-  m.sync();
-  int tables_across = 0;
-  for (int i = 0; i < across; i++) tables_across += leader_of(memory.codes + down, i) == i ? 1 : 0;
-  m.tables([&](int patch) {
-    return rank_of(memory.codes, patch / across) * tables_across + rank_of(memory.codes + down, patch % across);
-  });
-  const float* const bias = call.rpb == nullptr ? nullptr : call.rpb + head * call.entries;
   const float inverse = static_cast<float>(1.0 / call.p.scale);
-  const int edge = 2 * block.x.axis.kernel - 1;
-  int table = 0;
-  for (int py = 0; py < down; py++) {
-    if (leader_of(memory.codes, py) != py) continue;
-    for (int px = 0; px < across; px++) {
-      if (leader_of(memory.codes + down, px) != px) continue;
-      float* const to = memory.tables + table++ * M::kGroups * kGroupValues;
-      const int start_y = key_start(block.y.axis, block.y.side, block.y.row(py, 0));
-      const int start_x = key_start(block.x.axis, block.x.side, block.x.row(px, 0));
-      m.each(M::kGroups * kGroupValues, [&](int place) {
-        const int row = table_row(place), column = table_column(place);
-        const int ky = column / block.x.side, kx = column - ky * block.x.side;
-        const int y = block.y.row(py, row / kPatch), x = block.x.row(px, row % kPatch);
-        float value = 0.0f;
-        if (y < block.y.axis.group && x < block.x.axis.group) {
-          const Span seen_y = window_span(block.y.axis, y), seen_x = window_span(block.x.axis, x);
-          const int key_y = start_y + ky, key_x = start_x + kx;
-          if (ky >= block.y.side || key_y < seen_y.first || key_y > seen_y.last || key_x < seen_x.first ||
-              key_x > seen_x.last) {
-            value = M::minus_infinity();
-          } else if (bias != nullptr) {
-            value = bias[(key_y - y + block.y.axis.kernel - 1) * edge + key_x - x + block.x.axis.kernel - 1] * inverse;
+  const float* const rpb = call.rpb == nullptr ? nullptr : call.rpb + head * call.entries;
+  m.each(call.entries, [&](int i) { memory.bias[i] = rpb == nullptr ? 0.0f : rpb[i] * inverse; });
+  classify(m, call, block);
+  m.sync();
+  const PatchClasses &ys = memory.classes[0], &xs = memory.classes[1];
+  const int across = call.patching.patches[1];
+  const int down_classes = classes_of(ys, call.patching.patches[0]), across_classes = classes_of(xs, across);
+  m.tables([&](int patch) { return ys.ranks[patch / across] * across_classes + xs.ranks[patch % across]; });
+  const int edge = 2 * block.x.axis.kernel - 1, side = block.x.side, count = block.y.side * side;
+  const int reciprocal = 65536 / side + 1;  // of numbers below 256
+  for (int ty = 0; ty < down_classes; ty++) {
+    for (int tx = 0; tx < across_classes; tx++) {
+      const PatchRow *const y_rows = ys.rows + ys.leaders[ty] * kPatch, *const x_rows = xs.rows + xs.leaders[tx] * kPatch;
+      float* const to = memory.tables + (ty * across_classes + tx) * M::kGroups * kGroupValues;
+      // Four values lie together: two rows of two columns.
+      m.each(M::kGroups * kGroupValues / 4, [&](int i) {
+        NATTEN_UNROLL
+        for (int j = 0; j < 4; j++) {
+          const int row = table_row(i * 4 + j), column = table_column(i * 4 + j);
+          const PatchRow y = y_rows[row / kPatch], x = x_rows[row % kPatch];
+          const int ky = column * reciprocal >> 16, kx = column - ky * side;
+          float value = M::minus_infinity();
+          if (column < count && ky >= y.low && ky <= y.high && kx >= x.low && kx <= x.high) {
+            value = memory.bias[(y.bias + ky) * edge + x.bias + kx];
           }
+          to[i * 4 + j] = y.exists && x.exists ? value : 0.0f;
         }
-        to[place] = value;
       });
     }
   }
@@ -145,6 +163,28 @@ NATTEN_HD int key_row(const WindowCall& call, const Block& block, int patch, int
                         key_start(block.x.axis, block.x.side, block.x.row(patch % across, 0)) + kx);
 }
 
+// Starts copying the boxes of two tensors.
+template <class T, class M>
+NATTEN_HD void load_box(M& m, const WindowCall& call, const View& first, const View& second, int tokens, int64_t image,
+                        int64_t head, int stage) {
+  auto& memory = m.memory();
+  m.copy(memory.pane(stage, 0), tokens, memory.tokens, image_of<const T>(first, image, head), false);
+  m.copy(memory.pane(stage, 1), tokens, memory.tokens, image_of<const T>(second, image, head), true);
+  m.commit();
+}
+
+// Ends the work on one image: everybody is done with its stage, and the next one's box is there.
+template <class M, class F>
+NATTEN_HD int next_stage(M& m, const WindowCall& call, int stage, int64_t next, const F& load) {
+  if (call.stages == 1) {
+    m.sync();
+    if (next < call.p.batch) load(next, 0);
+  }
+  m.template wait<0>();
+  m.sync();
+  return call.stages == 1 ? 0 : 1 - stage;
+}
+
 template <class M>
 NATTEN_HD void window_forward(M& m, const WindowCall& call, int64_t head, int place, int part) {
   using T = typename M::Element;
@@ -156,33 +196,29 @@ NATTEN_HD void window_forward(M& m, const WindowCall& call, int64_t head, int pl
   const int tokens = block.tokens();
   list_box(m, block, call.k, call.v, call.lse);
   m.sync();
-  int64_t image = part;
-  m.copy(memory.pane(0, 0), tokens, memory.tokens, image_of<const T>(call.k, image, kv_head), false);
-  m.commit();
-  m.copy(memory.pane(0, 1), tokens, memory.tokens, image_of<const T>(call.v, image, kv_head), true);
-  m.commit();
+  const auto load = [&](int64_t image, int stage) { load_box<T>(m, call, call.k, call.v, tokens, image, kv_head, stage); };
+  load(part, 0);
   const auto q_at = offsets_of(m, call, block, call.q);
   const auto out_at = targets_of(m, call, block, call.out), lse_at = targets_of(m, call, block, call.lse);
-  auto queries = m.operand(image_of<const T>(call.q, image, head), q_at);
+  auto queries = m.operand(image_of<const T>(call.q, part, head), q_at);
   make_tables(m, call, block, head);
   m.columns([&](int patch, int column) { return key_row(call, block, patch, column); });
   const float factor = static_cast<float>(p.scale) * kLog2E;
-  m.template wait<1>();
+  m.template wait<0>();
   m.sync();
 
-  for (;;) {
+  int stage = 0;
+  for (int64_t image = part; image < p.batch; image += call.parts) {
+    const int64_t next = image + call.parts;
+    if (next < p.batch) {
+      if (call.stages == 2) load(next, 1 - stage);
+      m.prefetch(image_of<const T>(call.q, next, head), q_at);
+    }
     typename M::Strip scores[M::kSteps];
     NATTEN_UNROLL
     for (int step = 0; step < M::kSteps; step++) {
       m.begin(scores[step], step);
-      m.multiply_transposed(scores[step], queries, memory.pane(0, 0), step);
-    }
-    m.template wait<0>();
-    m.sync();  // the values are there, and nobody needs these keys any more
-    const int64_t next = image + call.parts;
-    if (next < p.batch) {
-      m.copy(memory.pane(0, 0), tokens, memory.tokens, image_of<const T>(call.k, next, kv_head), false);
-      m.commit();
+      m.multiply_transposed(scores[step], queries, memory.pane(stage, 0), step);
     }
     // Every row that exists sees a key, and the others have no minus infinity.
     auto top = m.rows([](int) { return M::minus_infinity(); });
@@ -197,19 +233,14 @@ NATTEN_HD void window_forward(M& m, const WindowCall& call, int64_t head, int pl
     for (int step = 0; step < M::kSteps; step++) {
       m.each_score(scores[step], step, [&](auto row, float& x) { x = M::exp2(x * factor - base[row]); });
       m.row_sum(scores[step], step, total);
-      m.multiply(sum, scores[step], memory.pane(0, 1), step);
+      m.multiply(sum, scores[step], memory.pane(stage, 1), step);
     }
     m.finish_row_sum(total);
     if (next < p.batch) queries = m.operand(image_of<const T>(call.q, next, head), q_at);
     m.store(sum, m.rows_of(total, [](auto, float x) { return 1.0f / x; }), image_of<T>(call.out, image, head), out_at);
     m.store_rows(m.rows_of(total, [&](auto row, float x) { return (base[row] + M::log2(x)) / kLog2E; }),
                  image_of<float>(call.lse, image, head), lse_at);
-    if (next >= p.batch) return;
-    m.template wait<0>();
-    m.sync();  // the next keys are there, and nobody needs these values any more
-    m.copy(memory.pane(0, 1), tokens, memory.tokens, image_of<const T>(call.v, next, kv_head), true);
-    m.commit();
-    image = next;
+    stage = next_stage(m, call, stage, next, load);
   }
 }
 
@@ -217,23 +248,23 @@ NATTEN_HD void window_forward(M& m, const WindowCall& call, int64_t head, int pl
 template <class M>
 NATTEN_HD void fold_slopes(M& m, const WindowCall& call, const Block& block, float* to) {
   auto& memory = m.memory();
-  const int down = call.patching.patches[0], across = call.patching.patches[1];
+  const PatchClasses &ys = memory.classes[0], &xs = memory.classes[1];
+  const int down_classes = classes_of(ys, call.patching.patches[0]);
+  const int across_classes = classes_of(xs, call.patching.patches[1]);
   const int edge = 2 * block.x.axis.kernel - 1;
   m.each(call.entries, [&](int entry) {
-    const int ey = entry / edge - block.y.axis.kernel + 1, ex = entry % edge - block.x.axis.kernel + 1;
+    const int ey = entry / edge, ex = entry % edge;
     float sum = 0.0f;
-    int table = 0;
-    for (int py = 0; py < down; py++) {
-      if (leader_of(memory.codes, py) != py) continue;
-      const int y = block.y.row(py, 0), shift_y = y + ey - key_start(block.y.axis, block.y.side, y);
-      for (int px = 0; px < across; px++) {
-        if (leader_of(memory.codes + down, px) != px) continue;
-        const int x = block.x.row(px, 0), shift_x = x + ex - key_start(block.x.axis, block.x.side, x);
-        const float* const slopes = memory.tables + table++ * M::kGroups * kGroupValues;
+    for (int ty = 0; ty < down_classes; ty++) {
+      for (int tx = 0; tx < across_classes; tx++) {
+        const int key_y = ey - ys.rows[ys.leaders[ty] * kPatch].bias, key_x = ex - xs.rows[xs.leaders[tx] * kPatch].bias;
+        const float* const slopes = memory.tables + (ty * across_classes + tx) * M::kGroups * kGroupValues;
+        NATTEN_UNROLL
         for (int row = 0; row < kPatchRows; row++) {
-          const int ky = row / kPatch + shift_y, kx = row % kPatch + shift_x;
-          if (ky < 0 || ky >= block.y.side || kx < 0 || kx >= block.x.side) continue;
-          sum += slopes[table_place(row, ky * block.x.side + kx)];
+          const int ky = key_y + row / kPatch, kx = key_x + row % kPatch;
+          if (ky >= 0 && ky < block.y.side && kx >= 0 && kx < block.x.side) {
+            sum += slopes[table_place(row, ky * block.x.side + kx)];
+          }
         }
       }
     }
@@ -257,11 +288,7 @@ NATTEN_HD void window_dq(M& m, const WindowCall& call, int64_t head, int place, 
   const int tokens = block.tokens();
   list_box(m, block, call.k, call.v, call.lse);
   m.sync();
-  const auto load = [&](int64_t image, int stage) {
-    m.copy(memory.pane(stage, 0), tokens, memory.tokens, image_of<const T>(call.k, image, kv_head), false);
-    m.copy(memory.pane(stage, 1), tokens, memory.tokens, image_of<const T>(call.v, image, kv_head), true);
-    m.commit();
-  };
+  const auto load = [&](int64_t image, int stage) { load_box<T>(m, call, call.k, call.v, tokens, image, kv_head, stage); };
   load(part, 0);
   const auto q_at = offsets_of(m, call, block, call.q), out_at = offsets_of(m, call, block, call.out),
              dout_at = offsets_of(m, call, block, call.dout), lse_at = offsets_of(m, call, block, call.lse);
@@ -282,7 +309,12 @@ NATTEN_HD void window_dq(M& m, const WindowCall& call, int64_t head, int place, 
   int stage = 0;
   for (int64_t image = part; image < p.batch; image += call.parts) {
     const int64_t next = image + call.parts;
-    if (call.stages == 2 && next < p.batch) load(next, 1 - stage);
+    if (next < p.batch) {
+      if (call.stages == 2) load(next, 1 - stage);
+      m.prefetch(image_of<const T>(call.q, next, head), q_at);
+      m.prefetch(image_of<const T>(call.dout, next, head), dout_at);
+      m.prefetch(image_of<const T>(call.out, next, head), out_at);
+    }
     const auto queries = m.operand(image_of<const T>(call.q, image, head), q_at);
     const auto douts = m.operand(image_of<const T>(call.dout, image, head), dout_at);
     const auto lse = m.row_values(image_of<const float>(call.lse, image, head), lse_at);
@@ -305,14 +337,7 @@ NATTEN_HD void window_dq(M& m, const WindowCall& call, int64_t head, int place, 
       m.multiply(sum, slope, memory.pane(stage, 0), step);
     }
     m.store(sum, m.rows([&](int) { return static_cast<float>(p.scale); }), image_of<T>(call.dq, image, head), dq_at);
-    if (call.stages == 1) {
-      m.sync();
-      if (next < p.batch) load(next, 0);
-    } else {
-      stage = 1 - stage;
-    }
-    m.template wait<0>();
-    m.sync();
+    stage = next_stage(m, call, stage, next, load);
   }
   if constexpr (kBiasGradient) {
     // The tables are no longer wanted: patches of a class add up there, one after the other.
