@@ -78,8 +78,19 @@ bool near(const Problem& p, std::initializer_list<View> views) {
   return true;
 }
 
+// Batch, tokens, heads without gaps.
+bool dense(const Problem& p, const View& lse) {
+  int64_t apart = p.heads;
+  bool holds = p.heads == 1 || lse.head == 1;
+  for (int a = kAxes - 1; a >= 0; a--) {
+    holds = holds && (p.axis[a].length == 1 || lse.axis[a] == apart);
+    apart *= p.axis[a].length;
+  }
+  return holds && (p.batch == 1 || lse.batch == apart);
+}
+
 Class class_of(const Problem& p, c10::ScalarType type, bool backward, const void* rpb, const void* drpb,
-               std::initializer_list<View> views) {
+               const View& lse, std::initializer_list<View> views) {
   int device = 0;
   C10_CUDA_CHECK(cudaGetDevice(&device));
   const tile::Request request{p,
@@ -87,7 +98,8 @@ Class class_of(const Problem& p, c10::ScalarType type, bool backward, const void
                               aligned(p, type, views),
                               near(p, views),
                               capability_of(device),
-                              attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device)};
+                              attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
+                              dense(p, lse)};
   const char* const forced = std::getenv("NATTEN_BACKEND");
   const char* reason = nullptr;
   const Candidate* const candidate = choose(request, backward, rpb != nullptr, drpb != nullptr, forced, &reason);
@@ -97,8 +109,11 @@ Class class_of(const Problem& p, c10::ScalarType type, bool backward, const void
 
 void na_forward(const Problem& p, c10::ScalarType type, const View& q, const View& k, const View& v, const void* rpb,
                 const View& out, const View& lse) {
-  const bool tile = class_of(p, type, false, rpb, nullptr, {q, k, v, out}) == Class::kTile;
-  (tile ? tile::na_forward : naive::na_forward)(stream(), p, type_of(type), q, k, v, rpb, out, lse);
+  const Class kernels = class_of(p, type, false, rpb, nullptr, lse, {q, k, v, out});
+  const auto run = kernels == Class::kWindow ? window::na_forward
+                   : kernels == Class::kTile ? tile::na_forward
+                                             : naive::na_forward;
+  run(stream(), p, type_of(type), q, k, v, rpb, out, lse);
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
@@ -106,9 +121,11 @@ void na_backward(const Problem& p, c10::ScalarType type, const View& q, const Vi
                  const View& out, const View& lse, const View& dout, const View& dq, const View& dk, const View& dv,
                  void* drpb, bool) {
   Memory memory;
-  const bool tile = class_of(p, type, true, rpb, drpb, {q, k, v, out, dout, dq, dk, dv}) == Class::kTile;
-  (tile ? tile::na_backward : naive::na_backward)(stream(), p, type_of(type), q, k, v, rpb, out, lse, dout, dq, dk, dv,
-                                                  drpb, memory.workspace());
+  const Class kernels = class_of(p, type, true, rpb, drpb, lse, {q, k, v, out, dout, dq, dk, dv});
+  const auto run = kernels == Class::kWindow ? window::na_backward
+                   : kernels == Class::kTile ? tile::na_backward
+                                             : naive::na_backward;
+  run(stream(), p, type_of(type), q, k, v, rpb, out, lse, dout, dq, dk, dv, drpb, memory.workspace());
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 

@@ -13,6 +13,7 @@ struct Request {
   bool near;         // every tensor's images span less than 2^31 elements
   int capability;    // major * 10 + minor
   int shared_limit;  // bytes of shared memory a block may have
+  bool dense_lse;    // lse lies as batch, tokens, heads without gaps
 };
 
 // Null when they take it, else why not.
