@@ -78,6 +78,18 @@ bool near(const Problem& p, std::initializer_list<View> views) {
   return true;
 }
 
+// What the tensor copy engine asks of strides.
+bool ascending(const Problem& p, c10::ScalarType type, std::initializer_list<View> views) {
+  const int64_t limit = (int64_t{1} << 40) / static_cast<int64_t>(c10::elementSize(type));
+  for (const View& view : views) {
+    bool holds = p.batch == 1 || (view.batch > 0 && view.batch < limit);
+    holds = holds && (p.heads == 1 || (view.head > 0 && view.head < limit));
+    for (int a = 0; a < kAxes; a++) holds = holds && (p.axis[a].length == 1 || (view.axis[a] > 0 && view.axis[a] < limit));
+    if (!holds) return false;
+  }
+  return true;
+}
+
 Class class_of(const Problem& p, c10::ScalarType type, bool backward, const void* rpb, const void* drpb,
                std::initializer_list<View> views) {
   int device = 0;
@@ -86,6 +98,7 @@ Class class_of(const Problem& p, c10::ScalarType type, bool backward, const void
                               type_of(type),
                               aligned(p, type, views),
                               near(p, views),
+                              ascending(p, type, views),
                               capability_of(device),
                               attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device)};
   const char* const forced = std::getenv("NATTEN_BACKEND");
@@ -97,8 +110,11 @@ Class class_of(const Problem& p, c10::ScalarType type, bool backward, const void
 
 void na_forward(const Problem& p, c10::ScalarType type, const View& q, const View& k, const View& v, const void* rpb,
                 const View& out, const View& lse) {
-  const bool tile = class_of(p, type, false, rpb, nullptr, {q, k, v, out}) == Class::kTile;
-  (tile ? tile::na_forward : naive::na_forward)(stream(), p, type_of(type), q, k, v, rpb, out, lse);
+  const Class kernels = class_of(p, type, false, rpb, nullptr, {q, k, v, out});
+  const auto run = kernels == Class::kHopper ? hopper::na_forward
+                   : kernels == Class::kTile ? tile::na_forward
+                                             : naive::na_forward;
+  run(stream(), p, type_of(type), q, k, v, rpb, out, lse);
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
