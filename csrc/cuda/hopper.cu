@@ -21,7 +21,10 @@ constexpr int kThreads = 384;
 constexpr int kConsumerWarps = 8;
 constexpr int kPanelBytes = 128;  // a row of 64 elements
 constexpr float kLog2E = 1.4426950408889634f;
-constexpr int64_t kLeastWindow = 512;  // keys: below, much of a tile's box is seen by few of its queries
+
+// Keys of the smallest window that it takes: below, much of a tile's box is seen by few of its queries, and the tile
+// class, which pads a head dim less, was seen faster (H100, 2026-11-24).
+constexpr int64_t least_window(int64_t dim) { return dim > 64 ? 256 : dim > 32 ? 512 : 2048; }
 
 constexpr int stages_of(int dim) { return dim > 64 ? 2 : 4; }
 
@@ -44,9 +47,15 @@ struct Shared {
   alignas(1024) char k[kStages][kPanels][kColumns * kPanelBytes];
   alignas(1024) char v[kStages][kPanels][kColumns * kPanelBytes];
   uint64_t q_full, k_full[kStages], k_empty[kStages], v_full[kStages], v_empty[kStages];
+  int4 origin[kStages];  // of the chunk in k, from the start of the box
   Tile tile;
   Box keys;
   ChunkGrid grid;
+  // What all sixteen rows of a warp see on each axis, and each thread's columns of a chunk that lies within that on the
+  // first two.
+  int4 common_first[kConsumerWarps], common_last[kConsumerWarps];
+  uint64_t inner[2][kConsumerWarps * 32];
+  RowWindow windows[kRows];
 };
 
 #if NATTEN_HOPPER
@@ -103,8 +112,10 @@ __device__ void copy_all(Shared<kDim>& shared, const Maps& maps, const Call& cal
   for (int chunk = 0; chunk < chunks; chunk++) {
     int place[kAxes];
     shared.grid.origin(call.plan, chunk, place);
+    const int4 origin = make_int4(place[0], place[1], place[2], 0);
     for (int a = 0; a < kAxes; a++) place[a] += shared.keys.first[a];
     barrier_wait(&shared.k_empty[ring.stage], ring.parity ^ 1);
+    shared.origin[ring.stage] = origin;
     barrier_expect(&shared.k_full[ring.stage], bytes);
     for (int h = 0; h < kPanels; h++) {
       copy_tokens(shared.k[ring.stage][h], &maps.k, &shared.k_full[ring.stage], call, tile, place, h, kv_head);
@@ -127,7 +138,6 @@ struct Half {
   SharedType& shared;
   const Call& call;
   const int half, warp, lane;  // warp of the warpgroup
-  RowWindow windows[2];
   float factor;
   float top[2], total[2];
   float sums[kDim / 2];
@@ -143,10 +153,10 @@ struct Half {
     factor = static_cast<float>(call.p.scale) * kLog2E;
 #pragma unroll
     for (int i = 0; i < 2; i++) {
-      windows[i] = row_window(call.plan, shared.tile, shared.keys, row(i));
       top[i] = minus_infinity();
       total[i] = 0.0f;
     }
+    keep_inner();
 #pragma unroll
     for (int i = 0; i < kDim / 2; i++) sums[i] = 0.0f;
   }
@@ -154,6 +164,7 @@ struct Half {
   __device__ __forceinline__ int row(int i) const { return half * 64 + warp * 16 + lane / 4 + i * 8; }
 
   __device__ __forceinline__ void leave(uint64_t* barrier) {
+    __syncwarp();
     if (lane == 0) barrier_arrive(barrier);
   }
   __device__ __forceinline__ void pass_over(Ring& ring) {
@@ -186,52 +197,97 @@ struct Half {
     products_commit();
   }
 
-  // Puts -inf where a row does not see the key. Eight columns that the whole warp sees are left alone.
-  __device__ __forceinline__ void mask(int chunk) {
-    int origin[kAxes];
-    shared.grid.origin(call.plan, chunk, origin);
-    const uint64_t seen0 = visible_columns(call.plan, windows[0], origin, lane % 4);
-    const uint64_t seen1 = visible_columns(call.plan, windows[1], origin, lane % 4);
-    const uint64_t both = seen0 & seen1;
-    const uint32_t low = __reduce_and_sync(0xffffffffu, static_cast<uint32_t>(both));
-    const uint32_t high = __reduce_and_sync(0xffffffffu, static_cast<uint32_t>(both >> 32));
+  __device__ __forceinline__ int warp_of_tile() const { return half * 4 + warp; }
+  __device__ __forceinline__ void keep_inner() {
+    int first[kAxes], last[kAxes];
+    RowWindow windows[2];
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+      windows[i] = row_window(call.plan, shared.tile, shared.keys, row(i));
+      if (lane % 4 == 0) shared.windows[row(i)] = windows[i];
+    }
+#pragma unroll
+    for (int a = 0; a < kAxes; a++) {
+      first[a] = __reduce_max_sync(0xffffffffu, max(windows[0].first(a), windows[1].first(a)));
+      last[a] = __reduce_min_sync(0xffffffffu, min(windows[0].last(a), windows[1].last(a)));
+    }
+    const int origin[kAxes] = {0, 0, 0};
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+      shared.inner[i][warp_of_tile() * 32 + lane] =
+          visible_columns(call.plan, along_last_axis(windows[i]), origin, lane % 4);
+    }
+    if (lane == 0) {
+      shared.common_first[warp_of_tile()] = make_int4(first[0], first[1], first[2], shared.grid.count[2]);
+      shared.common_last[warp_of_tile()] = make_int4(last[0], last[1], last[2], 0);
+    }
+    __syncwarp();
+  }
+
+  // Puts -inf where a row does not see the key.
+  __device__ __forceinline__ void mask(int4 origin) {
+    const int4 first = shared.common_first[warp_of_tile()], last = shared.common_last[warp_of_tile()];
+    const int* const chunk = call.plan.chunk;
+    const bool lines = origin.x >= first.x && origin.x + chunk[0] - 1 <= last.x && origin.y >= first.y &&
+                       origin.y + chunk[1] - 1 <= last.y;
+    uint64_t seen0, seen1;
+    const int at[kAxes] = {origin.x, origin.y, origin.z};
+    if (first.w == 1) {  // one chunk holds whole lines
+      seen0 = shared.inner[0][warp_of_tile() * 32 + lane];
+      seen1 = shared.inner[1][warp_of_tile() * 32 + lane];
+      if (!lines) {
+        seen0 &= visible_lines(call.plan, shared.windows[row(0)], at);
+        seen1 &= visible_lines(call.plan, shared.windows[row(1)], at);
+      }
+    } else {
+      if (lines && origin.z >= first.z && origin.z + chunk[2] - 1 <= last.z && chunk_size(call.plan) == kColumns) return;
+      seen0 = visible_columns(call.plan, shared.windows[row(0)], at, lane % 4);
+      seen1 = visible_columns(call.plan, shared.windows[row(1)], at, lane % 4);
+    }
+    // Without branches: one that is not taken costs as much as eight columns.
 #pragma unroll
     for (int g = 0; g < kGroups; g++) {
-      const uint32_t all = g < 16 ? low >> (2 * g) : high >> (2 * g - 32);
-      if ((all & 3) == 3) continue;
 #pragma unroll
       for (int e = 0; e < 2; e++) {
-        if (!(seen0 >> (2 * g + e) & 1)) scores[4 * g + e] = minus_infinity();
-        if (!(seen1 >> (2 * g + e) & 1)) scores[4 * g + 2 + e] = minus_infinity();
+        scores[4 * g + e] = (seen0 >> (2 * g + e) & 1) != 0 ? scores[4 * g + e] : minus_infinity();
+        scores[4 * g + 2 + e] = (seen1 >> (2 * g + e) & 1) != 0 ? scores[4 * g + 2 + e] : minus_infinity();
       }
     }
   }
 
   // Scores become weights of base 2 that are not normed; returns what the sums so far are to be scaled by.
   __device__ __forceinline__ void softmax(float* rescale) {
+    // Two chains for each row: the maxima and sums wait for one another.
+    float highest[2][2], base[2], sum[2][2];
+#pragma unroll
+    for (int i = 0; i < 2; i++) highest[i][0] = top[i], highest[i][1] = minus_infinity();
+#pragma unroll
+    for (int g = 0; g < kGroups; g++) {
+#pragma unroll
+      for (int j = 0; j < 4; j++) highest[j / 2][j % 2] = fmaxf(highest[j / 2][j % 2], scores[4 * g + j]);
+    }
 #pragma unroll
     for (int i = 0; i < 2; i++) {
-      float highest = top[i];
-#pragma unroll
-      for (int g = 0; g < kGroups; g++) highest = fmaxf(highest, fmaxf(scores[4 * g + 2 * i], scores[4 * g + 2 * i + 1]));
-      highest = fmaxf(highest, __shfl_xor_sync(0xffffffffu, highest, 1));
-      highest = fmaxf(highest, __shfl_xor_sync(0xffffffffu, highest, 2));
+      float most = fmaxf(highest[i][0], highest[i][1]);
+      most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
+      most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
       // Until a row has seen a key its maximum is -inf; then 0 stands in, or the difference would be NaN.
-      const float base = highest == minus_infinity() ? 0.0f : highest * factor;
-      rescale[i] = exp2_of(top[i] * factor - base);
-      top[i] = highest;
-      float sum = 0.0f;
-#pragma unroll
-      for (int g = 0; g < kGroups; g++) {
-#pragma unroll
-        for (int e = 0; e < 2; e++) {
-          float& x = scores[4 * g + 2 * i + e];
-          x = exp2_of(x * factor - base);
-          sum += x;
-        }
-      }
-      total[i] = total[i] * rescale[i] + sum;
+      base[i] = most == minus_infinity() ? 0.0f : most * factor;
+      rescale[i] = exp2_of(top[i] * factor - base[i]);
+      top[i] = most;
+      sum[i][0] = sum[i][1] = 0.0f;
     }
+#pragma unroll
+    for (int g = 0; g < kGroups; g++) {
+#pragma unroll
+      for (int j = 0; j < 4; j++) {
+        float& x = scores[4 * g + j];
+        x = exp2_of(x * factor - base[j / 2]);
+        sum[j / 2][j % 2] += x;
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < 2; i++) total[i] = total[i] * rescale[i] + (sum[i][0] + sum[i][1]);
   }
   __device__ __forceinline__ void round_weights() {
 #pragma unroll
@@ -263,8 +319,9 @@ struct Half {
       pass_turn();
       products_wait<0>();
       hold<kColumns / 2>(scores);
+      const int4 origin = shared.origin[ring.stage];
       leave(&shared.k_empty[ring.stage]);
-      mask(chunk);
+      mask(origin);
       softmax(rescale);
       round_weights();
       for (; chunk + 1 < reach.end; chunk++) {
@@ -278,8 +335,9 @@ struct Half {
         pass_turn();
         products_wait<1>();
         hold<kColumns / 2>(scores);
+        const int4 origin = shared.origin[ring.stage];
         leave(&shared.k_empty[ring.stage]);
-        mask(chunk + 1);
+        mask(origin);
         softmax(rescale);
         products_wait<0>();
         hold<kDim / 2>(sums);
@@ -456,7 +514,9 @@ const char* refuses_forward(const tile::Request& r, bool bias) {
   if (!r.aligned) return "a tensor is not aligned to 16 bytes";
   if (!r.ascending) return "a tensor has a stride of zero or less, or of 2^40 bytes or more";
   if (!(r.p.scale > 0)) return "the scale is not positive";
-  if (r.p.slots() < kLeastWindow) return "the window has fewer than 512 keys";
+  if (r.p.slots() < least_window(std::max(r.p.dim, r.p.value_dim))) {
+    return "the window has fewer than 256 keys (512 at a head dim of 64 or less, 2048 at 32)";
+  }
   for (const Axis& axis : r.p.axis) {
     if (axis.dilation > 8) return "a dilation exceeds 8";
     if (axis.length >= int64_t{1} << 31) return "an axis has 2^31 tokens or more";

@@ -121,6 +121,27 @@ NATTEN_HD uint64_t visible_columns(const Plan& plan, const RowWindow& window, co
   return bits;
 }
 
+// Which lines of a chunk a row sees, all of each: visible_columns, were the row to see the whole of the last axis.
+NATTEN_HD uint64_t visible_lines(const Plan& plan, const RowWindow& window, const int* origin) {
+  const int width = plan.chunk[2] / 4;
+  int low = window.first(1) - origin[1], high = window.last(1) - origin[1];
+  if (low < 0) low = 0;
+  if (high > plan.chunk[1] - 1) high = plan.chunk[1] - 1;
+  if (low > high) return 0;
+  const uint64_t plane = (uint64_t{1} << (width * (high + 1))) - (uint64_t{1} << (width * low));
+  uint64_t bits = 0;
+  for (int i0 = 0; i0 < plan.chunk[0]; i0++) {
+    const int place0 = origin[0] + i0;
+    if (place0 >= window.first(0) && place0 <= window.last(0)) bits |= plane << (width * plan.chunk[1] * i0);
+  }
+  return bits;
+}
+
+// A row whose window is all there is on the first two axes.
+NATTEN_HD RowWindow along_last_axis(const RowWindow& window) {
+  return RowWindow{{0xffff0000u, 0xffff0000u, window.ends[2]}};
+}
+
 // Keys of a chunk that a copy brings.
 NATTEN_HD int chunk_size(const Plan& plan) { return plan.chunk[0] * plan.chunk[1] * plan.chunk[2]; }
 

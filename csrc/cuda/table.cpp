@@ -5,8 +5,10 @@
 #include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAStream.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "choice.h"
@@ -90,6 +92,11 @@ bool ascending(const Problem& p, c10::ScalarType type, std::initializer_list<Vie
   return true;
 }
 
+// What natten_cuda_force set; backward runs on threads of its own.
+thread_local std::string forced_here;
+
+const char* forced_class() { return forced_here.empty() ? std::getenv("NATTEN_BACKEND") : forced_here.c_str(); }
+
 Class class_of(const Problem& p, c10::ScalarType type, bool backward, const void* rpb, const void* drpb,
                std::initializer_list<View> views) {
   int device = 0;
@@ -101,10 +108,10 @@ Class class_of(const Problem& p, c10::ScalarType type, bool backward, const void
                               ascending(p, type, views),
                               capability_of(device),
                               attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device)};
-  const char* const forced = std::getenv("NATTEN_BACKEND");
+  const char* const forced = backward ? std::getenv("NATTEN_BACKEND") : forced_class();
   const char* reason = nullptr;
   const Candidate* const candidate = choose(request, backward, rpb != nullptr, drpb != nullptr, forced, &reason);
-  TORCH_CHECK(candidate != nullptr, "natten: NATTEN_BACKEND is ", forced, ", but ", reason);
+  TORCH_CHECK(candidate != nullptr, "natten: the backend ", forced, " is asked for (NATTEN_BACKEND), but ", reason);
   return candidate->kernels;
 }
 
@@ -162,12 +169,35 @@ int capability(int device) {
   return capability_of(device);
 }
 
+void force(const char* name) { forced_here = name; }
+
+std::string why(const Problem& p, c10::ScalarType type, bool bias, bool backward, int device) {
+  const int64_t piece = 16 / static_cast<int64_t>(c10::elementSize(type));
+  const tile::Request request{p,
+                              type_of(type),
+                              p.dim % piece == 0 && p.value_dim % piece == 0,
+                              p.tokens() * p.heads * std::max(p.dim, p.value_dim) < int64_t{1} << 31,
+                              true,
+                              capability(device),
+                              attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device)};
+  std::string text;
+  bool chosen = false;
+  for (int i = 0; i < kCandidates; i++) {
+    const Candidate& candidate = candidates()[i];
+    const char* const refusal = candidate.refuses(request, backward, bias, bias);
+    text += std::string(candidate.name) + " (" + candidate.what + "): " +
+            (refusal != nullptr ? refusal : chosen ? "could" : "runs it") + "\n";
+    chosen = chosen || refusal == nullptr;
+  }
+  return text;
+}
+
 }  // namespace
 }  // namespace natten::cuda
 
 const natten::cuda::Table* natten_cuda_table() {
   using namespace natten::cuda;
   static const Table table{kTableVersion, na_forward, na_backward, qk_forward,
-                           qk_backward,   av_forward, av_backward, capability};
+                           qk_backward,   av_forward, av_backward, capability, force, why};
   return &table;
 }

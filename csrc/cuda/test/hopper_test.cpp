@@ -87,6 +87,11 @@ void run_tile(const Problem& p, const Plan& plan, const Reference& r, int64_t it
         const RowWindow window = row_window(plan, tile, keys, row);
         for (int quarter = 0; quarter < 4; quarter++) {
           const uint64_t bits = visible_columns(plan, window, origin, quarter);
+          if (grid.count[2] == 1) {
+            const int start[kAxes] = {0, 0, 0};
+            const uint64_t inner = visible_columns(plan, along_last_axis(window), start, quarter);
+            if ((inner & visible_lines(plan, window, origin)) != bits) fail(seed, "lines and columns disagree", p);
+          }
           if ((bits & ~kAllColumns) != 0) fail(seed, "more columns than there are", p);
           for (int bit = 0; bit < 2 * kGroups; bit++) {
             if (!(bits >> bit & 1)) continue;
