@@ -74,6 +74,7 @@ test-setup:
 test-csrc: build
 	+@if grep -q '^test:' csrc/Makefile; then $(CSRC) test; else $(CSRC) cpu-test cpu-pool && build/bin/cpu-test && build/bin/cpu-pool; fi
 	+@$(CSRC) tile-test && build/bin/tile-test
+	+@$(CSRC) hopper-test && build/bin/hopper-test
 
 test-sanitize: ready ## run the library's tests under the address and undefined-behaviour sanitizers
 	+@if grep -q '^test-sanitize:' csrc/Makefile; then $(CSRC) test-sanitize; else \
