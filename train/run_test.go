@@ -49,6 +49,8 @@ func TestRun(t *testing.T) {
 	for _, r := range rows {
 		kinds += r.Kind[:1]
 		require.Greater(t, float64(r.Loss), 0.0)
+		require.Equal(t, r.Kind == "train", r.FLOPsPerSecond > 0)
+		require.Zero(t, r.Utilisation, "a CPU's peak is not known")
 	}
 	require.Equal(t, "ttette", kinds)
 	require.Equal(t, summary.TestAccuracy, max(float64(rows[2].Top1), float64(rows[5].Top1)))

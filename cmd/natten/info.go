@@ -36,7 +36,7 @@ type infoResult struct {
 func init() {
 	subcommands = append(subcommands, func(a *app) *cobra.Command {
 		var listModels, listKeys bool
-		var size string
+		var size, model string
 		c := &cobra.Command{
 			Use:     "info [MODEL|CHECKPOINT]",
 			Short:   "Say what this build is and what it can use here, or what a model is made of",
@@ -45,7 +45,7 @@ func init() {
 			RunE: func(_ *cobra.Command, args []string) error {
 				switch {
 				case len(args) == 1:
-					return a.describeModel(args[0], size)
+					return a.describeModel(args[0], model, size)
 				case listModels:
 					return a.listModels()
 				case listKeys:
@@ -57,6 +57,7 @@ func init() {
 		}
 		c.Flags().BoolVar(&listModels, "models", false, "list the models")
 		c.Flags().StringVar(&size, "size", "", "picture size for MODEL, N or HEIGHTxWIDTH; empty: the model's own")
+		c.Flags().StringVar(&model, "model", "", "model name, where CHECKPOINT does not say it")
 		c.Flags().BoolVar(&listKeys, "config", false, "list the keys of a training configuration")
 		return c
 	})

@@ -16,6 +16,8 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+
+	"github.com/gonatten/gonatten/models"
 )
 
 // version is set by the build.
@@ -51,6 +53,9 @@ func execute(args []string) int {
 		return 128 + int(interrupted.signal.(syscall.Signal))
 	}
 	if err != nil {
+		if errors.Is(err, models.ErrUnnamed) {
+			err = fmt.Errorf("%w (name it with --model)", err)
+		}
 		fmt.Fprintln(os.Stderr, "natten:", oneLine(err))
 		return 1
 	}
