@@ -74,11 +74,13 @@ test-setup:
 test-csrc: build
 	+@if grep -q '^test:' csrc/Makefile; then $(CSRC) test; else $(CSRC) cpu-test && build/bin/cpu-test; fi
 	+@$(CSRC) tile-test && build/bin/tile-test
+	+@$(CSRC) contract-test && build/bin/contract-test 2000
 
 test-sanitize: ready ## run the library's tests under the address and undefined-behaviour sanitizers
 	+@if grep -q '^test-sanitize:' csrc/Makefile; then $(CSRC) test-sanitize; else \
-	  $(CSRC) SANITIZE=address,undefined BUILD=$(CURDIR)/build/sanitize cpu-test && \
-	  ASAN_OPTIONS=detect_leaks=0 build/sanitize/bin/cpu-test 60; fi
+	  $(CSRC) SANITIZE=address,undefined CXXFLAGS="-O1 -g1" BUILD=$(CURDIR)/build/sanitize cpu-test contract-test && \
+	  ASAN_OPTIONS=detect_leaks=0 build/sanitize/bin/cpu-test 60 && \
+	  ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 build/sanitize/bin/contract-test 1000; fi
 
 # Each is a Go module of its own, built as a user would: with the exports that natten prints.
 test-examples: build ## build and run the modules under examples/
@@ -100,6 +102,13 @@ ifneq ($(wildcard scripts/bench-peers),)
 bench-peers: build
 	scripts/bench-peers $(ARGS)
 endif
+
+.PHONY: peers check-peers
+peers: ## make the Python environment of the projects compared with (once: minutes, about 8 GB)
+	scripts/peers-env
+
+check-peers: build ## compare operators, messages and compiled graphs with NATTEN and PyTorch in Python
+	scripts/check-peers $(ARGS)
 
 lint: ready ## check formatting, go vet, staticcheck, shellcheck
 	@scripts/lint
