@@ -3,7 +3,7 @@
 // that checkpoint and, with the same steps and pictures, from nothing. Only the
 // learning rate differs: each has one that suits it.
 //
-//	go run ./bench/finetune -seeds 1,2,3 -epochs 2 -steps 50
+//	go run ./bench/finetune -seeds 1,2,3
 package main
 
 import (
@@ -27,7 +27,7 @@ import (
 
 func main() {
 	seeds := flag.String("seeds", "1,2,3", "a repetition each, with weights and order of its own")
-	epochs := flag.Int("epochs", 2, "epochs on the first half of the classes")
+	epochs := flag.Int("epochs", 1, "epochs on the first half of the classes")
 	steps := flag.Int("steps", 50, "steps of 64 images on the second half")
 	rate := flag.Float64("lr", 2e-3, "learning rate of the tuning; from nothing the preset's, 4e-3, is used")
 	folder := flag.String("folder", "", "where pictures and runs go; empty: a temporary folder, removed at the end")
