@@ -3,11 +3,6 @@
 #include "window.h"
 #include "window_cuda.cuh"
 
-#ifdef NATTEN_TUNING
-#include <cstdio>
-#include <cstdlib>
-#endif
-
 namespace natten::cuda::window {
 namespace {
 
@@ -16,22 +11,21 @@ enum class Kernel { kForward, kQueries, kQueriesAndBias, kKeys };
 // Warps of a block, at most, and blocks that a multiprocessor should hold: what its registers are shared among.
 constexpr int most_warps(Kernel, int groups) { return groups == kSmallGroups ? 4 : 8; }
 constexpr int least_blocks(Kernel kernel, int groups) {
-  if (kernel == Kernel::kForward) return groups == kSmallGroups ? 6 : 2;
+  if (kernel == Kernel::kForward) return groups == kSmallGroups ? 4 : 2;
   if (kernel == Kernel::kKeys) return 2;
   return groups == kSmallGroups ? 4 : kernel == Kernel::kQueries ? 2 : 1;
 }
-constexpr WindowPass pass_of(Kernel kernel) {
-  return kernel == Kernel::kForward ? WindowPass::kForward
-         : kernel == Kernel::kKeys  ? WindowPass::kKeyGradient
-                                    : WindowPass::kQueryGradient;
-}
+template <Kernel kKernel>
+constexpr WindowPass kPass = kKernel == Kernel::kForward ? WindowPass::kForward
+                             : kKernel == Kernel::kKeys  ? WindowPass::kKeyGradient
+                                                         : WindowPass::kQueryGradient;
 
 template <class M, Kernel kKernel>
 __global__ void __launch_bounds__(most_warps(kKernel, M::kGroups) * kWarp, least_blocks(kKernel, M::kGroups))
     window_kernel(const __grid_constant__ WindowCall call) {
 #if __CUDA_ARCH__ >= 800
   extern __shared__ __align__(128) char shared[];
-  M m(shared, pass_of(kKernel), call);
+  M m(shared, kPass<kKernel>, call);
   const int head = static_cast<int>(blockIdx.x % static_cast<unsigned>(call.p.heads));
   const int rest = static_cast<int>(blockIdx.x / static_cast<unsigned>(call.p.heads));
   const int places = static_cast<int>(call.patching.places), part = rest / places, place = rest - part * places;
@@ -63,21 +57,17 @@ void with_instance(Type type, int64_t dim, int groups, const F& f) {
     if (dim == 32) {
       with_groups(element, std::integral_constant<int, 32>());
     } else {
-#ifndef NATTEN_ONE
       with_groups(element, std::integral_constant<int, 64>());
-#endif
     }
   };
   if (type == Type::kHalf) {
     with_dim(static_cast<__half*>(nullptr));
   } else {
-#ifndef NATTEN_ONE
     with_dim(static_cast<__nv_bfloat16*>(nullptr));
-#endif
   }
 }
 
-size_t shared_bytes(const WindowCall& call, Type, WindowPass pass) {
+size_t shared_bytes(const WindowCall& call, WindowPass pass) {
   size_t bytes = 0;
   // The element types take the same.
   if (call.p.dim == 32) {
@@ -90,53 +80,47 @@ size_t shared_bytes(const WindowCall& call, Type, WindowPass pass) {
   return bytes;
 }
 
-#ifdef NATTEN_TUNING
-int tuned(const char* name, int otherwise) {
-  const char* const value = std::getenv(name);
-  return value == nullptr ? otherwise : std::atoi(value);
-}
-#endif
-
 // The shape of the blocks of one pass, but for `parts`.
-void shape(WindowCall* call, Type type, WindowPass pass) {
+void shape(WindowCall* call, WindowPass pass, int shared_limit) {
   const bool queries = pass != WindowPass::kKeyGradient;
   int64_t columns = 1;
   for (int a = 1; a < kAxes; a++) columns *= std::min<int64_t>(group_size(call->p.axis[a], 0), kKeySide);
   const bool few = queries && columns <= kSmallGroups * 8;
-  // dq keeps the most in registers and goes with small blocks.
-  int most = few || pass == WindowPass::kQueryGradient ? 4 : 8, widest = most == 4 ? 2 : 7;
-#ifdef NATTEN_TUNING
-  const char* const names[][4] = {{"NW_FWD_Y", "NW_FWD_X", "NW_FWD_STAGES"},
-                                  {"NW_DQ_Y", "NW_DQ_X", "NW_DQ_STAGES"},
-                                  {"NW_DKV_Y", "NW_DKV_X", "NW_DKV_STAGES"}};
-  const auto* const name = names[static_cast<int>(pass)];
-  if (std::getenv(name[0]) != nullptr) widest = tuned(name[1], 0), most = widest * tuned(name[0], 0);
-#endif
+  // dq keeps the most in registers and goes with small blocks; so do dk and dv where that leaves no patch over.
+  const auto even = [&](int a) {
+    const int64_t patches = (group_size(call->p.axis[a], 0) + kPatch - 1) / kPatch;
+    return patches >= 8 && patches % 2 == 0;
+  };
+  const bool small = pass == WindowPass::kQueryGradient || (!queries && even(1) && even(2));
+  const int most = few || small ? 4 : 8, widest = most == 4 ? 2 : 7;
   call->patching = patching_of(call->p, most, widest, queries);
   call->groups = groups_of(call->patching, queries);
-  // Boxes of two images, where a multiprocessor still holds two blocks.
-  constexpr size_t kHalf = 112 << 10;
+  // Boxes of two images, where a multiprocessor of compute capability 9.0 still holds two blocks.
+  constexpr int kHalf = 112 << 10;
   call->stages = 2;
-  if (shared_bytes(*call, type, pass) > kHalf) call->stages = 1;
-#ifdef NATTEN_TUNING
-  call->stages = tuned(name[2], call->stages);
-#endif
+  if (shared_bytes(*call, pass) > static_cast<size_t>(std::min(kHalf, shared_limit))) call->stages = 1;
 }
+
+int attribute(cudaDeviceAttr which) {
+  int device = 0, value = 1;
+  cudaGetDevice(&device);
+  cudaDeviceGetAttribute(&value, which, device);
+  return value;
+}
+int shared_limit() { return attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin); }
 
 // Shares the images of a batch out among blocks: each should have some, as it first makes its tables, and all blocks
 // together should fill the device evenly.
 template <Kernel kKernel>
 void share_out(WindowCall* call, Type type) {
-  int device = 0, multiprocessors = 1, blocks = 1;
-  cudaGetDevice(&device);
-  cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
-  const size_t bytes = shared_bytes(*call, type, pass_of(kKernel));
+  int blocks = 1;
+  const size_t bytes = shared_bytes(*call, kPass<kKernel>);
   with_instance<kKernel == Kernel::kKeys>(type, call->p.dim, call->groups, [&](auto* machine) {
     const auto kernel = window_kernel<std::remove_pointer_t<decltype(machine)>, kKernel>;
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
     cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, call->patching.warps() * kWarp, bytes);
   });
-  const int64_t resident = int64_t{multiprocessors} * std::max(blocks, 1);
+  const int64_t resident = int64_t{attribute(cudaDevAttrMultiProcessorCount)} * std::max(blocks, 1);
   const int64_t fixed = call->p.heads * call->patching.places;
   constexpr double kSetup = 2.0;  // what a block makes once, in images
   double least = -1;
@@ -148,17 +132,11 @@ void share_out(WindowCall* call, Type type) {
       call->parts = static_cast<int>(parts);
     }
   }
-#ifdef NATTEN_TUNING
-  if (std::getenv("NW_PRINT") != nullptr) {
-    std::printf("[kernel %d %dx%d stages %d bytes %zu blocks %d parts %d]\n", static_cast<int>(kKernel),
-                call->patching.patches[0], call->patching.patches[1], call->stages, bytes, blocks, call->parts);
-  }
-#endif
 }
 
 template <Kernel kKernel>
 void launch(cudaStream_t stream, const WindowCall& call, Type type) {
-  const size_t bytes = shared_bytes(call, type, pass_of(kKernel));
+  const size_t bytes = shared_bytes(call, kPass<kKernel>);
   with_instance<kKernel == Kernel::kKeys>(type, call.p.dim, call.groups, [&](auto* machine) {
     const auto kernel = window_kernel<std::remove_pointer_t<decltype(machine)>, kKernel>;
     const int64_t blocks = call.p.heads * call.patching.places * call.parts;
@@ -184,8 +162,8 @@ const char* too_large(const Request& r, WindowPass pass) {
   WindowCall call{};
   call.p = r.p;
   call.entries = static_cast<int>(r.p.bias_entries());
-  shape(&call, r.type, pass);
-  if (shared_bytes(call, r.type, pass) > static_cast<size_t>(r.shared_limit)) {
+  shape(&call, pass, r.shared_limit);
+  if (shared_bytes(call, pass) > static_cast<size_t>(r.shared_limit)) {
     return "a block does not fit into shared memory";
   }
   if (r.p.heads * call.patching.places * r.p.batch >= int64_t{1} << 31) return "there are 2^31 blocks or more";
@@ -223,7 +201,7 @@ const char* refuses_backward(const Request& r) {
 void na_forward(cudaStream_t stream, const Problem& p, Type type, const View& q, const View& k, const View& v,
                 const void* rpb, const View& out, const View& lse) {
   WindowCall call = call_of(p, q, k, v, rpb, out, lse);
-  shape(&call, type, WindowPass::kForward);
+  shape(&call, WindowPass::kForward, shared_limit());
   share_out<Kernel::kForward>(&call, type);
   launch<Kernel::kForward>(stream, call, type);
 }
@@ -239,7 +217,7 @@ void na_backward(cudaStream_t stream, const Problem& p, Type type, const View& q
   // Laid out as lse: dense, batch, tokens, heads.
   call.mean = lse;
   call.mean.data = workspace.allocate(workspace.context, sizeof(float) * p.batch * p.tokens() * p.heads);
-  shape(&call, type, WindowPass::kQueryGradient);
+  shape(&call, WindowPass::kQueryGradient, shared_limit());
   if (drpb != nullptr) {
     share_out<Kernel::kQueriesAndBias>(&call, type);
     const int64_t parts = call.patching.places * call.parts, count = p.heads * call.entries;
@@ -250,7 +228,7 @@ void na_backward(cudaStream_t stream, const Problem& p, Type type, const View& q
     share_out<Kernel::kQueries>(&call, type);
     launch<Kernel::kQueries>(stream, call, type);
   }
-  shape(&call, type, WindowPass::kKeyGradient);
+  shape(&call, WindowPass::kKeyGradient, shared_limit());
   share_out<Kernel::kKeys>(&call, type);
   launch<Kernel::kKeys>(stream, call, type);
 }
