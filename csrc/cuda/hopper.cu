@@ -177,6 +177,16 @@ struct Half {
     ring.next<kStages>();
   }
 
+  // Read by the lane that will say that the stage is empty.
+  __device__ __forceinline__ int4 chunk_origin(int stage) {
+    int4 origin = make_int4(0, 0, 0, 0);
+    if (lane == 0) origin = shared.origin[stage];
+    origin.x = __shfl_sync(0xffffffffu, origin.x, 0);
+    origin.y = __shfl_sync(0xffffffffu, origin.y, 0);
+    origin.z = __shfl_sync(0xffffffffu, origin.z, 0);
+    return origin;
+  }
+
   __device__ __forceinline__ void start_scores(int stage) {
     const uint64_t a = describe(shared.q[0] + half * 64 * kPanelBytes, 16), b = describe(shared.k[stage][0], 16);
     hold<kColumns / 2>(scores);
@@ -319,7 +329,7 @@ struct Half {
       pass_turn();
       products_wait<0>();
       hold<kColumns / 2>(scores);
-      const int4 origin = shared.origin[ring.stage];
+      const int4 origin = chunk_origin(ring.stage);
       leave(&shared.k_empty[ring.stage]);
       mask(origin);
       softmax(rescale);
@@ -335,7 +345,7 @@ struct Half {
         pass_turn();
         products_wait<1>();
         hold<kColumns / 2>(scores);
-        const int4 origin = shared.origin[ring.stage];
+        const int4 origin = chunk_origin(ring.stage);
         leave(&shared.k_empty[ring.stage]);
         mask(origin);
         softmax(rescale);
