@@ -5,8 +5,8 @@
 namespace natten::cuda {
 namespace {
 
-const char* window_refuses(const tile::Request& request, bool backward, bool, bool) {
-  return backward ? window::refuses_backward(request) : window::refuses_forward(request);
+const char* window_refuses(const tile::Request& request, bool backward, bool, bool bias_gradient) {
+  return backward ? window::refuses_backward(request, bias_gradient) : window::refuses_forward(request);
 }
 const char* hopper_refuses(const tile::Request& request, bool backward, bool bias, bool) {
   return backward ? "it has no backward" : hopper::refuses_forward(request, bias);

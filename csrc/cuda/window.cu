@@ -184,17 +184,24 @@ const char* refuses_forward(const Request& r) {
     const Axis& axis = r.p.axis[a];
     if (axis.kernel > kWindowLimit) return "a kernel exceeds 7";
     if (axis.stride != 1) return "a stride is not 1";
-    if (axis.length > 1 << 20 || axis.dilation > 1 << 10)
-      return "an axis is longer than 2^20 or a dilation exceeds 2^10";
+    if (axis.length > 1 << 20 || axis.dilation > 1 << 10) return "an axis is longer than 2^20 or dilated by over 2^10";
   }
   return too_large(r, WindowPass::kForward);
 }
 
-const char* refuses_backward(const Request& r) {
+const char* refuses_backward(const Request& r, bool bias_gradient) {
   if (const char* const reason = refuses_forward(r)) return reason;
   if (r.p.heads != r.p.kv_heads) return "heads share keys";
   if (!r.dense_lse) return "lse is not contiguous";
   if (const char* const reason = too_large(r, WindowPass::kQueryGradient)) return reason;
+  if (bias_gradient) {
+    WindowCall call{};
+    call.p = r.p;
+    call.entries = static_cast<int>(r.p.bias_entries());
+    shape(&call, WindowPass::kQueryGradient, r.shared_limit);
+    if (call.patching.places * r.p.heads * call.entries > int64_t{1} << 25)
+      return "the bias gradient has too many parts";
+  }
   return too_large(r, WindowPass::kKeyGradient);
 }
 

@@ -9,7 +9,7 @@ using tile::Request;
 
 // Null when they take it, else why not.
 const char* refuses_forward(const Request& request);
-const char* refuses_backward(const Request& request);
+const char* refuses_backward(const Request& request, bool bias_gradient);
 
 void na_forward(cudaStream_t stream, const Problem& p, Type type, const View& q, const View& k, const View& v,
                 const void* rpb, const View& out, const View& lse);

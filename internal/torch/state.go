@@ -1,5 +1,6 @@
 package torch
 
+// #include <stdlib.h>
 // #include "../../csrc/natten.h"
 import "C"
 
