@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -37,9 +38,7 @@ func TestKilled(t *testing.T) {
 			"--mixup", "0.8", "--recovery-interval", "1", "--log-interval", "1", "--val-interval", "2", "--threads", "1", "--resume", "auto", "--quiet")
 	}
 	output := t.TempDir()
-	start := time.Now()
 	_, stderr, code := natten(t, arguments(output)...)
-	took := time.Since(start)
 	require.Zero(t, code, stderr)
 	want := outcomeOf(t, filepath.Join(output, "x"))
 	unfinished, resumed := 0, 0
@@ -47,26 +46,39 @@ func TestKilled(t *testing.T) {
 		output := t.TempDir()
 		c := command(t, arguments(output)...)
 		require.NoError(t, c.Start())
-		wait := time.Duration(rng.Float64() * float64(took))
-		time.Sleep(wait)
-		if i%2 == 1 {
-			for deadline := time.Now().Add(took); time.Now().Before(deadline); time.Sleep(50 * time.Microsecond) {
-				if saving, _ := filepath.Glob(filepath.Join(output, "x", train.CheckpointsDir, ".*")); len(saving) > 0 {
-					break
-				}
-			}
+		run := filepath.Join(output, "x")
+		after := rng.IntN(26) // of the run's 27 records
+		await(t, func() bool {
+			text, _ := os.ReadFile(filepath.Join(run, train.MetricsFile))
+			return bytes.Count(text, []byte("\n")) >= after
+		})
+		if i%2 == 1 && after < 24 {
+			await(t, func() bool {
+				saving, _ := filepath.Glob(filepath.Join(run, train.CheckpointsDir, ".*"))
+				return len(saving) > 0
+			})
+		} else {
+			time.Sleep(time.Duration(rng.IntN(30)) * time.Millisecond)
 		}
 		require.NoError(t, c.Process.Kill())
 		if c.Wait() != nil {
 			unfinished++
 		}
-		if steps, _ := state.Folder(filepath.Join(output, "x", train.CheckpointsDir)).Steps(); len(steps) > 0 {
+		if steps, _ := state.Folder(filepath.Join(run, train.CheckpointsDir)).Steps(); len(steps) > 0 {
 			resumed++
 		}
 		_, stderr, code := natten(t, arguments(output)...)
-		require.Zero(t, code, "seed %d, run %d, killed after %v: %s", seed, i, wait, stderr)
-		got := outcomeOf(t, filepath.Join(output, "x"))
-		require.True(t, want == got, "seed %d, run %d, killed after %v", seed, i, wait)
+		require.Zero(t, code, "seed %d, run %d, killed after %d records: %s", seed, i, after, stderr)
+		got := outcomeOf(t, run)
+		require.True(t, want == got, "seed %d, run %d, killed after %d records", seed, i, after)
 	}
-	t.Logf("seed %d: %d runs of %v, %d killed before their end, %d had a checkpoint; all ended alike", seed, kills, took, unfinished, resumed)
+	t.Logf("seed %d: %d runs, %d killed before their end, %d had a checkpoint; all ended alike", seed, kills, unfinished, resumed)
+}
+
+// await polls until a condition holds; minutes are far more than any takes.
+func await(t *testing.T, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Minute); !condition(); time.Sleep(50 * time.Microsecond) {
+		require.True(t, time.Now().Before(deadline), "the run does not get on")
+	}
 }
