@@ -22,7 +22,7 @@ import (
 var version = "devel"
 
 func main() {
-	limitSpinning()
+	restart(os.Args)
 	runtime.LockOSThread() // libtorch grows a thread pool per calling thread: let it be one
 	os.Exit(execute(os.Args[1:]))
 }
