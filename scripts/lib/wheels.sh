@@ -4,10 +4,11 @@
 # Everything happens in a folder of its own beside the goal; the last step renames it. An interrupted run leaves no
 # half-made libtorch, and what it did leave goes with the next run.
 
-# wheel_platforms: pip's --platform options, from the newest tag that this version of torch may carry to the oldest.
+# wheel_platforms: pip's --platform options, from the newest tag that this version of torch may carry to the oldest, for
+# this machine or for $wheel_machine.
 wheel_platforms() {
   local tag
-  case "$(uname -s) $(uname -m)" in
+  case ${wheel_machine:-$(uname -s) $(uname -m)} in
     "Linux x86_64") set -- manylinux_2_28_x86_64 manylinux_2_25_x86_64 manylinux_2_17_x86_64 manylinux2014_x86_64 manylinux1_x86_64 ;;
     "Linux aarch64") set -- manylinux_2_28_aarch64 manylinux_2_25_aarch64 manylinux_2_17_aarch64 manylinux2014_aarch64 ;;
     "Darwin arm64") set -- macosx_14_0_arm64 ;;

@@ -79,7 +79,7 @@ def peer_flex(shape, q, k, v, rpb):
     return run
 
 
-def contenders(shape, dtype, train):
+def contenders(shape, dtype, train, peers):
     size = [shape["batch"], *shape["spatial"], shape["heads"], shape["dim"]]
     q, k, v = (torch.randn(size, dtype=dtype) for _ in range(3))
     rpb = torch.randn(shape["heads"], *(2 * n - 1 for n in shape["kernel_size"])) * 0.5 if shape["rpb"] else None
@@ -101,10 +101,10 @@ def contenders(shape, dtype, train):
     dense_tokens = 1
     for n in shape["spatial"]:
         dense_tokens *= n
-    if dense_tokens <= 4096:
+    if "dense" in peers and dense_tokens <= 4096:
         flat = [t.detach().flatten(2, -2).requires_grad_(train) for t in first]
         runs["dense"] = (lambda: torch.nn.functional.scaled_dot_product_attention(*flat), flat)
-    if not train and dtype == torch.float32:  # its CPU kernel has no backward
+    if "flex" in peers and not train and dtype == torch.float32:  # its CPU kernel has no backward
         plain = [t.detach() for t in first]
         runs["flex"] = (peer_flex(shape, *plain, peer_rpb.detach() if peer_rpb is not None else None), [])
     a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
@@ -150,6 +150,9 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--peers", nargs="*", default=["dense", "flex"], choices=["dense", "flex"],
+                        help="besides NATTEN, which always runs; FlexAttention compiles for a minute per shape")
+    parser.add_argument("--match", default="", help="only shapes whose name contains this")
     parser.add_argument("--json", help="also write the figures to this file")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -157,7 +160,9 @@ def main():
     torch.ops.load_library(args.library)
     dtype = getattr(torch, args.dtype)
     with open(args.shapes) as f:
-        shapes = json.load(f)
+        shapes = [shape for shape in json.load(f) if args.match in shape["name"]]
+    if not shapes:
+        sys.exit(f"no shape's name contains {args.match!r}")
 
     rows = []
     header = f"{'shape':44} {'pass':17} {'gonatten ms':>12} {'GFLOP/s':>8} {'of sgemm':>8}"
@@ -165,7 +170,7 @@ def main():
     for shape in shapes:
         name = "{name} {spatial} K{kernel_size} d{dilation}".format(**shape)[:44]
         for train in (False, True):
-            runs = contenders(shape, dtype, train)
+            runs = contenders(shape, dtype, train, args.peers)
             worst = compare(runs, shape, dtype)
             seconds = {key: [] for key in runs}
             for round_ in range(args.rounds + 1):
