@@ -34,6 +34,7 @@ void natten_set_grad_enabled(int enabled) { at::GradMode::set_enabled(enabled !=
 
 void natten_return_freed_memory(int64_t bytes) {
 #ifdef __GLIBC__
+  mallopt(M_MMAP_MAX, 65536);  // glibc's own, where the environment forbids it
   mallopt(M_MMAP_THRESHOLD, static_cast<int>(std::min<int64_t>(bytes, 1 << 25)));  // more is refused
 #else
   (void)bytes;
