@@ -99,7 +99,7 @@ const std::vector<std::string>& operators() {
 Call valid_call(const std::string& op, Random& random) {
   const Draw draw(random);
   const std::string name = op.substr(op.rfind(':') + 1);
-  Call call{op, {}};
+  Call call{op, {}, {}};
   std::vector<IValue>& a = call.arguments;
   if (name == "merge_attentions") {
     const int64_t count = between(random, 1, 3);
@@ -196,7 +196,7 @@ std::string damage_tensor(IValue& value, Random& random) {
   IValue changed;
   try {
     changed = make();
-  } catch (const c10::Error&) {  // this tensor cannot be made so
+  } catch (const std::exception&) {  // this tensor cannot be made so
     changed = IValue(Tensor());
   }
   value = changed;
@@ -228,7 +228,10 @@ std::string damage_ints(IValue& value, Random& random) {
 }  // namespace
 
 std::string damage(Call& call, const c10::FunctionSchema& schema, Random& random) {
+  call.damaged.resize(call.arguments.size());
   const size_t at = between(random, 0, static_cast<int64_t>(call.arguments.size()) - 1);
+  if (call.damaged[at]) return "nothing more";
+  call.damaged[at] = true;
   IValue& value = call.arguments[at];
   const c10::Type* type = schema.arguments()[at].type().get();
   if (type->kind() == c10::TypeKind::OptionalType) type = type->castRaw<c10::OptionalType>()->getElementType().get();

@@ -15,6 +15,7 @@ using Random = std::mt19937_64;
 struct Call {
   std::string op;  // "natten::na"
   std::vector<c10::IValue> arguments;
+  std::vector<bool> damaged;  // which of them, once damage has begun
 };
 
 // The names of every operator of the library that takes tensors.
@@ -23,8 +24,8 @@ const std::vector<std::string>& operators();
 // Small arguments that the operator accepts: any rank, dtype and window, with and without the optional ones.
 Call valid_call(const std::string& op, Random& random);
 
-// Changes one argument: another shape, dtype, device or kind of tensor, other numbers, another length. Most changes
-// make the call invalid, some leave it valid. Returns what was done.
+// Changes one argument that is whole yet: another shape, dtype, device or kind of tensor, other numbers, another
+// length. Most changes make the call invalid, some leave it valid. Returns what was done.
 std::string damage(Call& call, const c10::FunctionSchema& schema, Random& random);
 
 }  // namespace natten::test

@@ -138,9 +138,10 @@ std::string damage_words(std::vector<int64_t>& words, Random& random) {
     case 1:
       words.insert(words.end(), {NATTEN_INT, 3});
       return "an argument too many";
-    default:  // an integer list of a wrong length where the first tensor was
+    default:  // a list that ends behind the words
       words.erase(words.begin(), words.begin() + 2);
-      words.insert(words.begin(), {NATTEN_INT_LIST, static_cast<int64_t>(random() % 7 == 0 ? -1 : random() % 100)});
+      words.insert(words.begin(),
+                   {NATTEN_INT_LIST, static_cast<int64_t>(random() % 7 == 0 ? -1 : words.size() + random() % 100)});
       return "a list instead of a tensor";
   }
 }
