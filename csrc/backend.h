@@ -52,11 +52,11 @@ inline Tensor with_channel(const Tensor& t, const Tensor& channel) {
 
 inline bool deterministic() { return at::globalContext().deterministicAlgorithms(); }
 
-// Kernels: the functions of cpu/kernels.h as static members; empty, which makes the results' memory; and Guard,
-// constructed with the device of the tensors and alive while a kernel is called.
+// Kernels: the functions of cpu/kernels.h as static members; empty, which makes the results' memory; kAlwaysLSE, whether
+// the forward kernels write the log-sum-exp even where nobody asks for it; and Guard, constructed with the device of the tensors and alive while a kernel is called.
 template <class Kernels>
 struct Operators {
-  // The second result is undefined where it is not wanted.
+  // The second result may be undefined where it is not wanted.
   static std::tuple<Tensor, Tensor> attend(bool want_lse, const Tensor& q_, const Tensor& k_, const Tensor& v_,
                                            const OptionalTensor& rpb, Ints kernel_size, Ints dilation,
                                            const Bools& is_causal, c10::optional<double> scale, Ints stride) {
@@ -64,13 +64,13 @@ struct Operators {
     const Tensor q = rows(q_), k = rows(k_), v = rows(v_), bias = bias_of(rpb, q.scalar_type());
     Tensor out = Kernels::empty(token_shape(problem, problem.value_dim), q.options());
     Tensor lse;
-    if (want_lse) {
+    if (want_lse || Kernels::kAlwaysLSE) {
       lse = Kernels::empty(token_shape(problem, -1), q.options().dtype(accumulate_type(q.scalar_type())));
     }
     if (out.numel() > 0) {
       const typename Kernels::Guard guard(out.device());
       Kernels::na_forward(problem, q.scalar_type(), view_of(q, problem), view_of(k, problem), view_of(v, problem),
-                          data_or_null(bias), view_of(out, problem), want_lse ? view_of(lse, problem) : View());
+                          data_or_null(bias), view_of(out, problem), lse.defined() ? view_of(lse, problem) : View());
     }
     return {out, lse};
   }

@@ -24,6 +24,7 @@ const cuda::Table* table = nullptr;
 // What the table's functions look like to backend::Operators.
 struct CUDAKernels {
   using Guard = c10::DeviceGuard;
+  static constexpr bool kAlwaysLSE = true;  // the window kernels do
   static at::Tensor empty(at::IntArrayRef sizes, const at::TensorOptions& options) { return at::empty(sizes, options); }
   template <class... Arguments>
   static void na_forward(const Arguments&... arguments) {
