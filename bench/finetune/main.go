@@ -28,12 +28,13 @@ import (
 func main() {
 	seeds := flag.String("seeds", "1,2,3", "a repetition each, with weights and order of its own")
 	epochs := flag.Int("epochs", 1, "epochs on the first half of the classes")
-	steps := flag.Int("steps", 50, "steps of 64 images on the second half")
+	steps := flag.Int("steps", 50, "steps of 64 pictures on the second half, one epoch of that many")
 	rate := flag.Float64("lr", 2e-3, "learning rate of the tuning; from nothing the preset's, 4e-3, is used")
+	start := flag.String("base", "", "checkpoint to tune from, for all seeds; empty: one is trained for each")
 	folder := flag.String("folder", "", "where pictures and runs go; empty: a temporary folder, removed at the end")
 	flag.Parse()
 	runtime.LockOSThread()
-	if err := compare(*folder, *seeds, *epochs, *steps, *rate); err != nil {
+	if err := compare(*folder, *seeds, *start, *epochs, *steps, *rate); err != nil {
 		fmt.Fprintln(os.Stderr, "finetune:", err)
 		os.Exit(1)
 	}
@@ -43,12 +44,12 @@ func main() {
 // images, and of the base on the first half's.
 type outcome struct {
 	Seed    int     `json:"seed"`
-	Base    float64 `json:"base"`
+	Base    float64 `json:"base,omitempty"`
 	Tuned   float64 `json:"tuned"`
 	Scratch float64 `json:"scratch"`
 }
 
-func compare(folder, seeds string, epochs, steps int, rate float64) error {
+func compare(folder, seeds, start string, epochs, steps int, rate float64) error {
 	if folder == "" {
 		temporary, err := os.MkdirTemp("", "finetune-")
 		if err != nil {
@@ -59,7 +60,7 @@ func compare(folder, seeds string, epochs, steps int, rate float64) error {
 	}
 	first, second := filepath.Join(folder, "first"), filepath.Join(folder, "second")
 	if _, err := os.Stat(second); err != nil { // else an earlier call has written the pictures
-		if err := split(first, second); err != nil {
+		if err := split(first, second, 64*steps); err != nil {
 			return err
 		}
 	}
@@ -70,14 +71,16 @@ func compare(folder, seeds string, epochs, steps int, rate float64) error {
 			return fmt.Errorf("-seeds: %q is not a number", text)
 		}
 		o := outcome{Seed: seed}
-		base, err := run(first, folder, "base", seed, fmt.Sprintf("epochs: %d", epochs))
-		if err != nil {
-			return err
+		checkpoint := start
+		if checkpoint == "" {
+			base, err := run(first, folder, "base", seed, fmt.Sprintf("epochs: %d", epochs))
+			if err != nil {
+				return err
+			}
+			o.Base, checkpoint = base.TestAccuracy, base.Checkpoint
 		}
-		o.Base = base.TestAccuracy
-		// Both stop at the same place of the same schedule, an epoch long.
-		short := fmt.Sprintf("epochs: 1\nwarmup_epochs: 0.05\nmax_steps: %d", steps)
-		tuned, err := run(second, folder, "tuned", seed, fmt.Sprintf("%s\nlr: %g\ninitial_checkpoint: %s", short, rate, base.Checkpoint))
+		const short = "epochs: 1\nwarmup_epochs: 0.1" // the rate falls to its minimum within it
+		tuned, err := run(second, folder, "tuned", seed, fmt.Sprintf("%s\nlr: %g\ninitial_checkpoint: %s", short, rate, checkpoint))
 		if err != nil {
 			return err
 		}
@@ -111,8 +114,9 @@ func run(dir, folder, name string, seed int, settings string) (*train.Summary, e
 // is learnt of tops says little about shoes.
 var firstHalf = []int{0, 1, 2, 5, 7} // T-shirt, trouser, pullover, sandal, sneaker; the others: dress, coat, shirt, bag, boot
 
-// split writes Fashion-MNIST as two image folders of five classes each.
-func split(first, second string) error {
+// split writes Fashion-MNIST as two image folders of five classes each, the second
+// with so many pictures to train on.
+func split(first, second string, pictures int) error {
 	for _, part := range []string{"train", "val"} {
 		set, err := data.Open("fashion-mnist", part, data.Options{})
 		if err != nil {
@@ -127,6 +131,11 @@ func split(first, second string) error {
 			half := second
 			if slices.Contains(firstHalf, sample.Label) {
 				half = first
+			} else if part == "train" {
+				if pictures == 0 {
+					continue
+				}
+				pictures--
 			}
 			class := strings.ReplaceAll(classes[sample.Label], "/", "-")
 			if err := write(filepath.Join(half, part, class, fmt.Sprintf("%05d.png", i)), &sample); err != nil {
