@@ -72,13 +72,15 @@ test-setup:
 
 # The library's own tests: csrc's target of that name, or its kernel test alone.
 test-csrc: build
-	+@if grep -q '^test:' csrc/Makefile; then $(CSRC) test; else $(CSRC) cpu-test && build/bin/cpu-test; fi
+	+@if grep -q '^test:' csrc/Makefile; then $(CSRC) test; else $(CSRC) cpu-test cpu-pool && build/bin/cpu-test && build/bin/cpu-pool; fi
 	+@$(CSRC) tile-test && build/bin/tile-test
+	+@$(CSRC) hopper-test && build/bin/hopper-test
 
 test-sanitize: ready ## run the library's tests under the address and undefined-behaviour sanitizers
 	+@if grep -q '^test-sanitize:' csrc/Makefile; then $(CSRC) test-sanitize; else \
-	  $(CSRC) SANITIZE=address,undefined BUILD=$(CURDIR)/build/sanitize cpu-test && \
-	  ASAN_OPTIONS=detect_leaks=0 build/sanitize/bin/cpu-test 60; fi
+	  $(CSRC) SANITIZE=address,undefined BUILD=$(CURDIR)/build/sanitize cpu-test cpu-pool && \
+	  ASAN_OPTIONS=detect_leaks=0 build/sanitize/bin/cpu-test 60 && \
+	  ASAN_OPTIONS=detect_leaks=0 build/sanitize/bin/cpu-pool; fi
 
 # Each is a Go module of its own, built as a user would: with the exports that natten prints.
 test-examples: build ## build and run the modules under examples/

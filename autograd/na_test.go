@@ -28,7 +28,7 @@ func value(s *torch.Scope, f function, in []*ts.Tensor, w *ts.Tensor) *ts.Tensor
 func slope(s *torch.Scope, f function, in []*ts.Tensor, w *ts.Tensor, u []*ts.Tensor) *ts.Tensor {
 	gradients, err := autograd.Grad([]*ts.Tensor{value(s, f, in, w)}, in, autograd.GradOptions{CreateGraph: true})
 	s.Fail(err)
-	sum := s.Zeros([]int64{}, gotch.Double, torch.CPU)
+	sum := s.Zeros([]int64{}, gotch.Double, device)
 	for i, g := range gradients {
 		if g != nil {
 			sum = s.Add(sum, s.Sum(s.Mul(s.Own(g, nil), u[i])))
@@ -71,11 +71,11 @@ func checkEveryMode(t *testing.T, f function, in []*ts.Tensor) {
 	u := make([]*ts.Tensor, len(in))
 	for i, x := range in {
 		s.RequiresGrad(x, true)
-		u[i] = s.Randn(x.MustSize(), gotch.Double, torch.CPU)
+		u[i] = s.Randn(x.MustSize(), gotch.Double, device)
 	}
 	out := f(s, in)
 	require.NoError(t, s.Err())
-	w := s.Randn(out.MustSize(), gotch.Double, torch.CPU)
+	w := s.Randn(out.MustSize(), gotch.Double, device)
 	near := func(want, got float64, what string) {
 		require.InDelta(t, want, got, 2e-6*math.Max(1, math.Abs(want)), what)
 	}
@@ -175,12 +175,12 @@ func TestEveryModeOfEveryOperator(t *testing.T) {
 			s := torch.NewScope()
 			defer s.Close()
 			tokens := func(heads, last int64) *ts.Tensor {
-				return s.Randn(append(append([]int64{1}, spatial...), heads, last), gotch.Double, torch.CPU)
+				return s.Randn(append(append([]int64{1}, spatial...), heads, last), gotch.Double, device)
 			}
 			q, k, v := tokens(heads*group, dim), tokens(heads, dim), tokens(heads, valueDim)
 			in := []*ts.Tensor{q, k, v}
 			if !causal {
-				in = append(in, s.Randn(table, gotch.Double, torch.CPU))
+				in = append(in, s.Randn(table, gotch.Double, device))
 			}
 			with := func(in []*ts.Tensor, at int) functional.Options {
 				withBias := o
@@ -215,7 +215,7 @@ func TestEveryModeOfEveryOperator(t *testing.T) {
 func TestDualsOfOnlySomeInputs(t *testing.T) {
 	s := torch.NewScope()
 	defer s.Close()
-	x := s.Randn([]int64{1, 7, 1, 4}, gotch.Double, torch.CPU)
+	x := s.Randn([]int64{1, 7, 1, 4}, gotch.Double, device)
 	require.NoError(t, autograd.ForwardMode(func() error {
 		plain := s.Own(functional.NA1D(x, x, x, functional.K(3)))
 		tangent, err := autograd.Tangent(plain)
@@ -235,7 +235,7 @@ func TestDualsOfOnlySomeInputs(t *testing.T) {
 func TestInPlaceChangeOfASavedInputIsNoticed(t *testing.T) {
 	s := torch.NewScope()
 	defer s.Close()
-	x := s.Randn([]int64{1, 5, 1, 2}, gotch.Double, torch.CPU)
+	x := s.Randn([]int64{1, 5, 1, 2}, gotch.Double, device)
 	s.RequiresGrad(x, true)
 	q := s.MulScalar(x, 2)
 	out := s.Sum(s.Own(functional.NA1D(q, q, q, functional.K(3))))
@@ -248,7 +248,7 @@ func TestEveryModeOfTheFeatures(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	require.NoError(t, torch.ManualSeed(seed))
-	random := func(s *torch.Scope, shape ...int64) *ts.Tensor { return s.Randn(shape, gotch.Double, torch.CPU) }
+	random := func(s *torch.Scope, shape ...int64) *ts.Tensor { return s.Randn(shape, gotch.Double, device) }
 	o := functional.Options{KernelSize: []int64{3, 2}, Dilation: []int64{1, 2}}
 
 	t.Run("additional keys", func(t *testing.T) {

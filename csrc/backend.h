@@ -45,25 +45,40 @@ struct BiasGradient {
   }
 };
 
+// `channel` [B, *spatial, H] behind the last dimension of `t`.
+inline Tensor with_channel(const Tensor& t, const Tensor& channel) {
+  return at::cat({t, channel.to(t.scalar_type()).expand(t.sizes().slice(0, t.dim() - 1)).unsqueeze(-1)}, -1);
+}
+
 inline bool deterministic() { return at::globalContext().deterministicAlgorithms(); }
 
-// Kernels: the functions of cpu/kernels.h as static members, and Guard, constructed with the device of the
-// tensors and alive while a kernel is called.
+// Kernels: the functions of cpu/kernels.h as static members; empty, which makes the results' memory; and Guard,
+// constructed with the device of the tensors and alive while a kernel is called.
 template <class Kernels>
 struct Operators {
-  static std::tuple<Tensor, Tensor> na_forward(const Tensor& q_, const Tensor& k_, const Tensor& v_,
-                                               const OptionalTensor& rpb, Ints kernel_size, Ints dilation,
-                                               const Bools& is_causal, c10::optional<double> scale, Ints stride) {
+  // The second result is undefined where it is not wanted.
+  static std::tuple<Tensor, Tensor> attend(bool want_lse, const Tensor& q_, const Tensor& k_, const Tensor& v_,
+                                           const OptionalTensor& rpb, Ints kernel_size, Ints dilation,
+                                           const Bools& is_causal, c10::optional<double> scale, Ints stride) {
     const Problem problem = check_na("na", q_, k_, v_, rpb, {kernel_size, dilation, is_causal, stride}, scale);
     const Tensor q = rows(q_), k = rows(k_), v = rows(v_), bias = bias_of(rpb, q.scalar_type());
-    Tensor out = at::empty(token_shape(problem, problem.value_dim), q.options());
-    Tensor lse = at::empty(token_shape(problem, -1), q.options().dtype(accumulate_type(q.scalar_type())));
+    Tensor out = Kernels::empty(token_shape(problem, problem.value_dim), q.options());
+    Tensor lse;
+    if (want_lse) {
+      lse = Kernels::empty(token_shape(problem, -1), q.options().dtype(accumulate_type(q.scalar_type())));
+    }
     if (out.numel() > 0) {
       const typename Kernels::Guard guard(out.device());
       Kernels::na_forward(problem, q.scalar_type(), view_of(q, problem), view_of(k, problem), view_of(v, problem),
-                          data_or_null(bias), view_of(out, problem), view_of(lse, problem));
+                          data_or_null(bias), view_of(out, problem), want_lse ? view_of(lse, problem) : View());
     }
     return {out, lse};
+  }
+
+  static std::tuple<Tensor, Tensor> na_forward(const Tensor& q, const Tensor& k, const Tensor& v,
+                                               const OptionalTensor& rpb, Ints kernel_size, Ints dilation,
+                                               const Bools& is_causal, c10::optional<double> scale, Ints stride) {
+    return attend(true, q, k, v, rpb, kernel_size, dilation, is_causal, scale, stride);
   }
 
   static Tensor na(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb, Ints kernel_size,
@@ -72,24 +87,30 @@ struct Operators {
                    c10::optional<int64_t> seed) {
     const Extras extras{extra_k, extra_v, dropout_p, seed};
     if (extras.any()) return na_with_extras(q, k, v, rpb, {kernel_size, dilation, is_causal, stride}, scale, extras);
-    return std::get<0>(na_forward(q, k, v, rpb, kernel_size, dilation, is_causal, scale, stride));
+    return std::get<0>(attend(false, q, k, v, rpb, kernel_size, dilation, is_causal, scale, stride));
   }
 
   static std::tuple<Tensor, Tensor, Tensor, Tensor> na_backward(const Tensor& dout_, const Tensor& q_, const Tensor& k_,
                                                                 const Tensor& v_, const OptionalTensor& rpb,
                                                                 const Tensor& out_, const Tensor& lse, Ints kernel_size,
                                                                 Ints dilation, const Bools& is_causal,
-                                                                c10::optional<double> scale, Ints stride,
-                                                                bool rpb_grad) {
-    const char* op = "_na_backward";
-    const Problem problem = check_na(op, q_, k_, v_, rpb, {kernel_size, dilation, is_causal, stride}, scale);
-    check_same(op, "dout", dout_, token_shape(problem, problem.value_dim), q_);
-    check_same(op, "out", out_, token_shape(problem, problem.value_dim), q_);
-    const Tensor q = rows(q_), k = rows(k_), v = rows(v_), dout = rows(dout_), out = rows(out_);
+                                                                c10::optional<double> scale, Ints stride, bool rpb_grad,
+                                                                const OptionalTensor& dlse) {
+    Problem problem = check_na_backward("_na_backward", dout_, q_, k_, v_, rpb, out_, lse,
+                                        {kernel_size, dilation, is_causal, stride}, scale, dlse);
+    if (has(dlse)) {
+      // The kernels subtract dout . out from each query's dout . v. A gradient of the log-sum-exp adds to that: it
+      // enters as one more channel, in which out is -dlse, dout is 1 and v is 0.
+      problem.value_dim++;
+      problem.delta_of_out = true;
+    }
+    const Tensor q = rows(q_), k = rows(k_), v = has(dlse) ? with_channel(v_, at::zeros({}, v_.options())) : rows(v_);
+    const Tensor dout = has(dlse) ? with_channel(dout_, at::ones({}, dout_.options())) : rows(dout_);
+    const Tensor out = has(dlse) ? with_channel(out_, dlse->neg()) : rows(out_);
     const Tensor bias = bias_of(rpb, q.scalar_type());
-    Tensor dq = at::empty(q.sizes(), q.options());
-    Tensor dk = at::empty(k.sizes(), k.options());
-    Tensor dv = at::empty(v.sizes(), v.options());
+    Tensor dq = Kernels::empty(q.sizes(), q.options());
+    Tensor dk = Kernels::empty(k.sizes(), k.options());
+    Tensor dv = Kernels::empty(v.sizes(), v.options());
     const BiasGradient drpb(problem, q, rpb_grad && has(rpb));
     if (out.numel() > 0) {
       const typename Kernels::Guard guard(out.device());
@@ -98,14 +119,14 @@ struct Operators {
                            view_of(dq, problem), view_of(dk, problem), view_of(dv, problem), drpb.data(),
                            deterministic());
     }
-    return {dq, dk, dv, drpb.result(rpb, q)};
+    return {dq, dk, has(dlse) ? dv.narrow(-1, 0, v_.size(-1)).contiguous() : dv, drpb.result(rpb, q)};
   }
 
   static Tensor na_qk(const Tensor& q_, const Tensor& k_, const OptionalTensor& rpb, Ints kernel_size, Ints dilation,
                       const Bools& is_causal, double scale, Ints stride) {
     const Problem problem = check_qk("na_qk", q_, k_, rpb, {kernel_size, dilation, is_causal, stride}, scale);
     const Tensor q = rows(q_), k = rows(k_), bias = bias_of(rpb, q.scalar_type());
-    Tensor logits = at::empty(token_shape(problem, problem.slots()), q.options());
+    Tensor logits = Kernels::empty(token_shape(problem, problem.slots()), q.options());
     if (logits.numel() > 0) {
       const typename Kernels::Guard guard(logits.device());
       Kernels::qk_forward(problem, q.scalar_type(), view_of(q, problem), view_of(k, problem), data_or_null(bias),
@@ -118,12 +139,11 @@ struct Operators {
                                                            const OptionalTensor& rpb, Ints kernel_size, Ints dilation,
                                                            const Bools& is_causal, double scale, Ints stride,
                                                            bool rpb_grad) {
-    const char* op = "_na_qk_backward";
-    const Problem problem = check_qk(op, q_, k_, rpb, {kernel_size, dilation, is_causal, stride}, scale);
-    check_same(op, "dlogits", dlogits_, token_shape(problem, problem.slots()), q_);
+    const Problem problem =
+        check_qk_backward("_na_qk_backward", dlogits_, q_, k_, rpb, {kernel_size, dilation, is_causal, stride}, scale);
     const Tensor q = rows(q_), k = rows(k_), dlogits = rows(dlogits_);
-    Tensor dq = at::empty(q.sizes(), q.options());
-    Tensor dk = at::empty(k.sizes(), k.options());
+    Tensor dq = Kernels::empty(q.sizes(), q.options());
+    Tensor dk = Kernels::empty(k.sizes(), k.options());
     const BiasGradient drpb(problem, q, rpb_grad && has(rpb));
     if (dlogits.numel() > 0) {
       const typename Kernels::Guard guard(dlogits.device());
@@ -138,7 +158,7 @@ struct Operators {
                       Ints stride) {
     const Problem problem = check_av("na_av", attn_, v_, {kernel_size, dilation, is_causal, stride});
     const Tensor attn = rows(attn_), v = rows(v_);
-    Tensor out = at::empty(token_shape(problem, problem.value_dim), v.options());
+    Tensor out = Kernels::empty(token_shape(problem, problem.value_dim), v.options());
     if (out.numel() > 0) {
       const typename Kernels::Guard guard(out.device());
       Kernels::av_forward(problem, v.scalar_type(), view_of(attn, problem), view_of(v, problem), view_of(out, problem));
@@ -149,12 +169,11 @@ struct Operators {
   static std::tuple<Tensor, Tensor> na_av_backward(const Tensor& dout_, const Tensor& attn_, const Tensor& v_,
                                                    Ints kernel_size, Ints dilation, const Bools& is_causal,
                                                    Ints stride) {
-    const char* op = "_na_av_backward";
-    const Problem problem = check_av(op, attn_, v_, {kernel_size, dilation, is_causal, stride});
-    check_same(op, "dout", dout_, token_shape(problem, problem.value_dim), attn_);
+    const Problem problem =
+        check_av_backward("_na_av_backward", dout_, attn_, v_, {kernel_size, dilation, is_causal, stride});
     const Tensor dout = rows(dout_), attn = rows(attn_), v = rows(v_);
-    Tensor dattn = at::empty(attn.sizes(), attn.options());
-    Tensor dv = at::empty(v.sizes(), v.options());
+    Tensor dattn = Kernels::empty(attn.sizes(), attn.options());
+    Tensor dv = Kernels::empty(v.sizes(), v.options());
     if (dout.numel() > 0) {
       const typename Kernels::Guard guard(dout.device());
       Kernels::av_backward(problem, v.scalar_type(), view_of(attn, problem), view_of(v, problem),

@@ -3,6 +3,7 @@
 #include <c10/util/Exception.h>
 
 #include <cmath>
+#include <string>
 
 namespace natten {
 namespace {
@@ -58,12 +59,24 @@ Problem check_shape(const char* op, const char* name, const at::Tensor& t, const
   return problem;
 }
 
+void check_device(const char* op, const char* name, const at::Tensor& t, const at::Tensor& q) {
+  TORCH_CHECK(t.device() == q.device(), "natten::", op, ": ", name, " is on ", t.device(), ", want ", q.device(),
+              " like the first argument");
+}
+
 void check_like(const char* op, const char* name, const at::Tensor& t, const at::Tensor& q) {
   TORCH_CHECK(t.defined(), "natten::", op, ": ", name, " is undefined");
   TORCH_CHECK(t.scalar_type() == q.scalar_type(), "natten::", op, ": ", name, " has dtype ", t.scalar_type(), ", want ",
               q.scalar_type(), " like the first argument");
-  TORCH_CHECK(t.device() == q.device(), "natten::", op, ": ", name, " is on ", t.device(), ", want ", q.device(),
-              " like the first argument");
+  check_device(op, name, t, q);
+}
+
+void check_shaped(const char* op, const char* name, const at::Tensor& t, at::IntArrayRef shape, at::ScalarType dtype,
+                  const at::Tensor& q) {
+  TORCH_CHECK(t.defined(), "natten::", op, ": ", name, " is undefined");
+  TORCH_CHECK(t.scalar_type() == dtype, "natten::", op, ": ", name, " has dtype ", t.scalar_type(), ", want ", dtype);
+  TORCH_CHECK(t.sizes() == shape, "natten::", op, ": ", name, " has shape ", t.sizes(), ", want ", shape);
+  check_device(op, name, t, q);
 }
 
 // Keys and values: the batch and spatial sizes of the queries, heads that divide theirs.
@@ -138,6 +151,31 @@ Problem check_av(const char* op, const at::Tensor& attn, const at::Tensor& v, co
   return problem;
 }
 
+Problem check_na_backward(const char* op, const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k,
+                          const at::Tensor& v, const OptionalTensor& rpb, const at::Tensor& out, const at::Tensor& lse,
+                          const Geometry& geometry, c10::optional<double> scale, const OptionalTensor& dlse) {
+  const Problem problem = check_na(op, q, k, v, rpb, geometry, scale);
+  check_same(op, "dout", dout, token_shape(problem, problem.value_dim), q);
+  check_same(op, "out", out, token_shape(problem, problem.value_dim), q);
+  check_shaped(op, "lse", lse, token_shape(problem, -1), accumulate_type(q.scalar_type()), q);
+  if (has(dlse)) check_shaped(op, "dlse", *dlse, token_shape(problem, -1), accumulate_type(q.scalar_type()), q);
+  return problem;
+}
+
+Problem check_qk_backward(const char* op, const at::Tensor& dlogits, const at::Tensor& q, const at::Tensor& k,
+                          const OptionalTensor& rpb, const Geometry& geometry, double scale) {
+  const Problem problem = check_qk(op, q, k, rpb, geometry, scale);
+  check_same(op, "dlogits", dlogits, token_shape(problem, problem.slots()), q);
+  return problem;
+}
+
+Problem check_av_backward(const char* op, const at::Tensor& dout, const at::Tensor& attn, const at::Tensor& v,
+                          const Geometry& geometry) {
+  const Problem problem = check_av(op, attn, v, geometry);
+  check_same(op, "dout", dout, token_shape(problem, problem.value_dim), attn);
+  return problem;
+}
+
 void check_extra(const char* op, const at::Tensor& q, const at::Tensor& v, const OptionalTensor& extra_k,
                  const OptionalTensor& extra_v, const Problem& problem) {
   TORCH_CHECK(has(extra_k) == has(extra_v), "natten::", op, ": extra_k and extra_v go together, but only ",
@@ -148,6 +186,59 @@ void check_extra(const char* op, const at::Tensor& q, const at::Tensor& v, const
   const int64_t value[] = {problem.batch, count, problem.kv_heads, problem.value_dim};
   check_same(op, "extra_k", *extra_k, key, q);
   check_same(op, "extra_v", *extra_v, value, v);
+}
+
+void check_dropout(const char* op, double p) {
+  TORCH_CHECK(p >= 0 && p < 1, "natten::", op, ": dropout_p is ", p, ", want a probability in [0, 1)");
+}
+
+std::vector<int64_t> check_varlen(const char* op, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                  at::IntArrayRef sizes, const Geometry& geometry) {
+  const int64_t rank = static_cast<int64_t>(geometry.kernel_size.size());
+  TORCH_CHECK(rank >= 1 && rank <= kAxes, "natten::", op, ": kernel_size has ", rank, " entries, want 1 to ", kAxes);
+  TORCH_CHECK(static_cast<int64_t>(sizes.size()) % rank == 0, "natten::", op, ": sizes has ", sizes.size(),
+              " entries, want a multiple of ", rank, ", the spatial sizes of each sample");
+  constexpr int64_t most = int64_t{1} << 48;  // tokens: so that no sum overflows
+  std::vector<int64_t> lengths;
+  int64_t total = 0;
+  for (size_t i = 0; i < sizes.size(); i += rank) {
+    int64_t length = 1;
+    for (int64_t axis = 0; axis < rank; axis++) {
+      const int64_t size = sizes[i + axis];
+      TORCH_CHECK(size >= 0 && (size == 0 || length <= most / size), "natten::", op, ": sizes[", i + axis, "] is ",
+                  size, ", want a spatial size");
+      length *= size;
+    }
+    lengths.push_back(length);
+    total += length;
+    TORCH_CHECK(total <= most, "natten::", op, ": sizes sum up to ", total, " tokens, want at most ", most);
+  }
+  for (const auto& [name, t] : {std::pair<const char*, const at::Tensor*>{"q", &q}, {"k", &k}, {"v", &v}}) {
+    check_like(op, name, *t, q);
+    TORCH_CHECK(t->dim() == 3, "natten::", op, ": ", name, " has ", t->dim(),
+                " dimensions, want 3 ([tokens, heads, dim])");
+    TORCH_CHECK(t->size(0) == total, "natten::", op, ": ", name, " has ", t->size(0), " tokens, want ", total,
+                ", the sum over sizes");
+  }
+  return lengths;
+}
+
+void check_merge(const char* op, at::TensorList outs, at::TensorList lses) {
+  TORCH_CHECK(!outs.empty() && outs.size() == lses.size(), "natten::", op, ": outs has ", outs.size(),
+              " tensors and lses ", lses.size(), ", want as many of each, at least one");
+  const at::Tensor &out = outs[0], &lse = lses[0];
+  TORCH_CHECK(out.defined() && lse.defined(), "natten::", op, ": ", out.defined() ? "lses[0]" : "outs[0]",
+              " is undefined");
+  TORCH_CHECK(supported(out.scalar_type()), "natten::", op, ": outs[0] has dtype ", out.scalar_type(),
+              ", want float32, float64, float16 or bfloat16");
+  TORCH_CHECK(out.dim() >= 1, "natten::", op, ": outs[0] has 0 dimensions, want at least 1 ([..., dim])");
+  TORCH_CHECK(supported(lse.scalar_type()), "natten::", op, ": lses[0] has dtype ", lse.scalar_type(),
+              ", want float32, float64, float16 or bfloat16");
+  for (size_t i = 0; i < outs.size(); i++) {
+    const std::string index = "[" + std::to_string(i) + "]";
+    check_same(op, ("outs" + index).c_str(), outs[i], out.sizes(), out);
+    check_shaped(op, ("lses" + index).c_str(), lses[i], out.sizes().slice(0, out.dim() - 1), lse.scalar_type(), out);
+  }
 }
 
 void check_same(const char* op, const char* name, const at::Tensor& t, at::IntArrayRef shape, const at::Tensor& like) {

@@ -53,15 +53,7 @@ Tensor dropout_mask(const Tensor& like, double p, c10::optional<int64_t> seed) {
 }  // namespace
 
 std::tuple<Tensor, Tensor> merge_attentions(at::TensorList outs, at::TensorList lses) {
-  const char* op = "merge_attentions";
-  TORCH_CHECK(!outs.empty() && outs.size() == lses.size(), "natten::", op, ": outs has ", outs.size(),
-              " tensors and lses ", lses.size(), ", want as many of each, at least one");
-  for (size_t i = 0; i < outs.size(); i++) {
-    TORCH_CHECK(outs[i].dim() >= 1 && outs[i].sizes() == outs[0].sizes(), "natten::", op, ": outs[", i, "] has shape ",
-                outs[i].sizes(), ", want ", outs[0].sizes(), " like outs[0]");
-    TORCH_CHECK(lses[i].sizes() == outs[0].sizes().slice(0, outs[0].dim() - 1), "natten::", op, ": lses[", i,
-                "] has shape ", lses[i].sizes(), ", want ", outs[0].sizes().slice(0, outs[0].dim() - 1));
-  }
+  check_merge("merge_attentions", outs, lses);
   const Tensor all = at::stack(lses);
   const Tensor lse = log_sum_exp(all, 0);
   const Tensor weights = (all - lse).exp().unsqueeze(-1);
@@ -74,8 +66,7 @@ Tensor na_with_extras(const Tensor& q, const Tensor& k, const Tensor& v, const O
                       const Geometry& geometry, c10::optional<double> scale, const Extras& extras) {
   const Problem problem = check_na("na", q, k, v, rpb, geometry, scale);
   check_extra("na", q, v, extras.k, extras.v, problem);
-  TORCH_CHECK(extras.dropout_p >= 0 && extras.dropout_p < 1, "natten::na: dropout_p is ", extras.dropout_p,
-              ", want a probability in [0, 1)");
+  check_dropout("na", extras.dropout_p);
   if (extras.dropout_p == 0) {
     auto [out, lse] = ops::na_lse(q, k, v, rpb, geometry, scale);
     const Tensor logits = extra_logits(q, *extras.k, problem);
@@ -98,31 +89,8 @@ Tensor na_with_extras(const Tensor& q, const Tensor& k, const Tensor& v, const O
 
 Tensor na_varlen(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb, Ints sizes,
                  const Geometry& geometry, c10::optional<double> scale) {
-  const char* op = "na_varlen";
+  const std::vector<int64_t> lengths = check_varlen("na_varlen", q, k, v, sizes, geometry);
   const int64_t rank = static_cast<int64_t>(geometry.kernel_size.size());
-  TORCH_CHECK(rank >= 1 && rank <= kAxes, "natten::", op, ": kernel_size has ", rank, " entries, want 1 to ", kAxes);
-  TORCH_CHECK(static_cast<int64_t>(sizes.size()) % rank == 0, "natten::", op, ": sizes has ", sizes.size(),
-              " entries, want a multiple of ", rank, ", the spatial sizes of each sample");
-  std::vector<int64_t> lengths;
-  int64_t total = 0;
-  for (size_t i = 0; i < sizes.size(); i += rank) {
-    int64_t length = 1;
-    for (int64_t axis = 0; axis < rank; axis++) {
-      const int64_t size = sizes[i + axis];
-      TORCH_CHECK(size >= 0 && (size == 0 || length <= (int64_t{1} << 48) / size), "natten::", op, ": sizes[", i + axis,
-                  "] is ", size, ", want a spatial size");
-      length *= size;
-    }
-    lengths.push_back(length);
-    total += length;
-  }
-  for (const Tensor* t : {&q, &k, &v}) {
-    const char* name = t == &q ? "q" : t == &k ? "k" : "v";
-    TORCH_CHECK(t->dim() == 3, "natten::", op, ": ", name, " has ", t->dim(),
-                " dimensions, want 3 ([tokens, heads, dim])");
-    TORCH_CHECK(t->size(0) == total, "natten::", op, ": ", name, " has ", t->size(0), " tokens, want ", total,
-                ", the sum over sizes");
-  }
   if (lengths.empty()) return at::empty({0, q.size(1), v.size(2)}, q.options());
   // Split, not narrow: its gradient is one concatenation.
   const auto qs = q.split_with_sizes(lengths), ks = k.split_with_sizes(lengths), vs = v.split_with_sizes(lengths);

@@ -1,6 +1,7 @@
 // Registers the operators for CPU tensors.
 #include "backend.h"
 #include "cpu/kernels.h"
+#include "cpu/pool.h"
 
 namespace natten {
 namespace {
@@ -9,6 +10,7 @@ struct CPUKernels {
   struct Guard {
     explicit Guard(c10::Device) {}
   };
+  static constexpr auto empty = &cpu::empty_result;
   static constexpr auto na_forward = &cpu::na_forward;
   static constexpr auto na_backward = &cpu::na_backward;
   static constexpr auto qk_forward = &cpu::qk_forward;

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "backend.h"
+#include "capi/guard.h"
 #include "cuda/kernels.h"
 #include "natten.h"
 
@@ -23,6 +24,7 @@ const cuda::Table* table = nullptr;
 // What the table's functions look like to backend::Operators.
 struct CUDAKernels {
   using Guard = c10::DeviceGuard;
+  static at::Tensor empty(at::IntArrayRef sizes, const at::TensorOptions& options) { return at::empty(sizes, options); }
   template <class... Arguments>
   static void na_forward(const Arguments&... arguments) {
     table->na_forward(arguments...);
@@ -115,5 +117,33 @@ __attribute__((constructor)) void load() {
 
 }  // namespace
 }  // namespace natten
+
+char* natten_cuda_force(const char* name) {
+  return natten::capi::guard([&] {
+    const std::string wanted = std::string(name) == "auto" ? "" : name;
+    TORCH_CHECK(wanted.empty() || natten::table != nullptr, "there are no CUDA kernels here: ", natten::status());
+    if (natten::table != nullptr) natten::table->force(wanted.c_str());
+  });
+}
+
+char* natten_cuda_why(int rank, const int64_t* axes, int64_t batch, int64_t heads, int64_t dim, int dtype, int rpb,
+                      int backward, int device, char** text) {
+  return natten::capi::guard([&] {
+    TORCH_CHECK(natten::table != nullptr, "there are no CUDA kernels here: ", natten::status());
+    natten::Problem p;
+    p.rank = rank;
+    p.batch = batch;
+    p.heads = p.kv_heads = heads;
+    p.dim = p.value_dim = dim;
+    for (int a = 0; a < rank; a++) {
+      natten::Axis& axis = p.axis[natten::kAxes - rank + a];
+      axis.length = axes[3 * a];
+      axis.kernel = axes[3 * a + 1];
+      axis.dilation = axes[3 * a + 2];
+    }
+    const auto type = static_cast<c10::ScalarType>(dtype);
+    *text = strdup(natten::table->why(p, type, rpb != 0, backward != 0, device).c_str());
+  });
+}
 
 const char* natten_cuda_status(void) { return natten::status().c_str(); }

@@ -1,5 +1,7 @@
 // Shapes without data: the operators on meta tensors, for tracing, counting and
-// Python's fake tensors. The same checks as everywhere.
+// Python's fake tensors. The same checks as everywhere, but where sizes are
+// symbols: to check those would pin them to the example's, and the operators
+// check the real ones when they run.
 #include <ATen/Functions.h>
 #include <torch/library.h>
 
@@ -12,16 +14,33 @@ using at::Tensor;
 using Bools = c10::List<bool>;
 using Ints = at::IntArrayRef;
 
+bool symbolic(std::initializer_list<Tensor> tensors) {
+  for (const Tensor& t : tensors) {
+    if (t.unsafeGetTensorImpl()->has_symbolic_sizes_strides()) return true;
+  }
+  return false;
+}
+
+// A tensor of [B, *spatial, H] of `like`, and `last` behind it where there is one.
+Tensor tokens_like(const Tensor& like, c10::optional<c10::SymInt> last, at::ScalarType type) {
+  std::vector<c10::SymInt> sizes = like.sym_sizes().vec();
+  sizes.pop_back();
+  if (last.has_value()) sizes.push_back(*last);
+  return at::empty_symint(sizes, like.options().dtype(type));
+}
+
+Tensor same_as(const Tensor& t) { return at::empty_symint(t.sym_sizes(), t.options()); }
+
 Tensor drpb_like(const OptionalTensor& rpb, const Tensor& q, bool wanted) {
-  return wanted && has(rpb) ? at::empty(rpb->sizes(), rpb->options()) : at::empty({0}, q.options());
+  return wanted && has(rpb) ? same_as(*rpb) : at::empty({0}, q.options());
 }
 
 std::tuple<Tensor, Tensor> na_forward(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb,
                                       Ints kernel_size, Ints dilation, const Bools& is_causal,
                                       c10::optional<double> scale, Ints stride) {
-  const Problem problem = check_na("na", q, k, v, rpb, {kernel_size, dilation, is_causal, stride}, scale);
-  return {at::empty(token_shape(problem, problem.value_dim), q.options()),
-          at::empty(token_shape(problem, -1), q.options().dtype(accumulate_type(q.scalar_type())))};
+  if (!symbolic({q, k, v})) check_na("na", q, k, v, rpb, {kernel_size, dilation, is_causal, stride}, scale);
+  return {tokens_like(q, v.sym_size(-1), q.scalar_type()),
+          tokens_like(q, c10::nullopt, accumulate_type(q.scalar_type()))};
 }
 
 Tensor na(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb, Ints kernel_size, Ints dilation,
@@ -32,34 +51,47 @@ Tensor na(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTenso
   return std::get<0>(na_forward(q, k, v, rpb, kernel_size, dilation, is_causal, scale, stride));
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> na_backward(const Tensor&, const Tensor& q, const Tensor& k, const Tensor& v,
-                                                       const OptionalTensor& rpb, const Tensor&, const Tensor&, Ints,
-                                                       Ints, const Bools&, c10::optional<double>, Ints, bool rpb_grad) {
-  return {at::empty(q.sizes(), q.options()), at::empty(k.sizes(), k.options()), at::empty(v.sizes(), v.options()),
-          drpb_like(rpb, q, rpb_grad)};
+std::tuple<Tensor, Tensor, Tensor, Tensor> na_backward(const Tensor& dout, const Tensor& q, const Tensor& k,
+                                                       const Tensor& v, const OptionalTensor& rpb, const Tensor& out,
+                                                       const Tensor& lse, Ints kernel_size, Ints dilation,
+                                                       const Bools& is_causal, c10::optional<double> scale, Ints stride,
+                                                       bool rpb_grad, const OptionalTensor& dlse) {
+  if (!symbolic({dout, q, k, v, out, lse})) {
+    check_na_backward("_na_backward", dout, q, k, v, rpb, out, lse, {kernel_size, dilation, is_causal, stride}, scale,
+                      dlse);
+  }
+  return {same_as(q), same_as(k), same_as(v), drpb_like(rpb, q, rpb_grad)};
 }
 
 Tensor na_qk(const Tensor& q, const Tensor& k, const OptionalTensor& rpb, Ints kernel_size, Ints dilation,
              const Bools& is_causal, double scale, Ints stride) {
-  const Problem problem = check_qk("na_qk", q, k, rpb, {kernel_size, dilation, is_causal, stride}, scale);
-  return at::empty(token_shape(problem, problem.slots()), q.options());
+  if (!symbolic({q, k})) check_qk("na_qk", q, k, rpb, {kernel_size, dilation, is_causal, stride}, scale);
+  int64_t slots = 1;
+  for (const int64_t kernel : kernel_size) slots *= kernel;
+  return tokens_like(q, slots, q.scalar_type());
 }
 
-std::tuple<Tensor, Tensor, Tensor> na_qk_backward(const Tensor&, const Tensor& q, const Tensor& k,
-                                                  const OptionalTensor& rpb, Ints, Ints, const Bools&, double, Ints,
-                                                  bool rpb_grad) {
-  return {at::empty(q.sizes(), q.options()), at::empty(k.sizes(), k.options()), drpb_like(rpb, q, rpb_grad)};
+std::tuple<Tensor, Tensor, Tensor> na_qk_backward(const Tensor& dlogits, const Tensor& q, const Tensor& k,
+                                                  const OptionalTensor& rpb, Ints kernel_size, Ints dilation,
+                                                  const Bools& is_causal, double scale, Ints stride, bool rpb_grad) {
+  if (!symbolic({dlogits, q, k})) {
+    check_qk_backward("_na_qk_backward", dlogits, q, k, rpb, {kernel_size, dilation, is_causal, stride}, scale);
+  }
+  return {same_as(q), same_as(k), drpb_like(rpb, q, rpb_grad)};
 }
 
 Tensor na_av(const Tensor& attn, const Tensor& v, Ints kernel_size, Ints dilation, const Bools& is_causal,
              Ints stride) {
-  const Problem problem = check_av("na_av", attn, v, {kernel_size, dilation, is_causal, stride});
-  return at::empty(token_shape(problem, problem.value_dim), v.options());
+  if (!symbolic({attn, v})) check_av("na_av", attn, v, {kernel_size, dilation, is_causal, stride});
+  return tokens_like(attn, v.sym_size(-1), v.scalar_type());
 }
 
-std::tuple<Tensor, Tensor> na_av_backward(const Tensor&, const Tensor& attn, const Tensor& v, Ints, Ints, const Bools&,
-                                          Ints) {
-  return {at::empty(attn.sizes(), attn.options()), at::empty(v.sizes(), v.options())};
+std::tuple<Tensor, Tensor> na_av_backward(const Tensor& dout, const Tensor& attn, const Tensor& v, Ints kernel_size,
+                                          Ints dilation, const Bools& is_causal, Ints stride) {
+  if (!symbolic({dout, attn, v})) {
+    check_av_backward("_na_av_backward", dout, attn, v, {kernel_size, dilation, is_causal, stride});
+  }
+  return {same_as(attn), same_as(v)};
 }
 
 }  // namespace

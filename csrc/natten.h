@@ -195,6 +195,17 @@ NATTEN_API const char* natten_libtorch_version(void);    /* of the headers it wa
 NATTEN_API int natten_has_cuda(void);                    /* CUDA kernels are registered */
 NATTEN_API const char* natten_cuda_status(void);         /* why there are none, one sentence; "" where there are */
 
+/* Whether convolutions of float32 on CUDA may round their inputs to TF32; returns what held before. */
+NATTEN_API int natten_allow_tf32(int allowed);
+
+/* ---- Kernel classes of CUDA ------------------------------------------------
+ * Forces a class ("hopper", "tile", "naive"...) for this thread's forward calls; "auto" or "" chooses again. */
+NATTEN_API char* natten_cuda_force(const char* name);
+/* Which classes would take a fused call, and why not: one line each, the one that runs first marked. `axes`: length,
+ * kernel, dilation of each of `rank` axes. *text goes to natten_free. */
+NATTEN_API char* natten_cuda_why(int rank, const int64_t* axes, int64_t batch, int64_t heads, int64_t dim, int dtype,
+                                 int rpb, int backward, int device, char** text);
+
 #ifdef __cplusplus
 }
 #endif

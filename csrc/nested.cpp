@@ -15,6 +15,12 @@ using Ints = at::IntArrayRef;
 
 Tensor join(const std::vector<Tensor>& samples) { return at::_nested_tensor_from_tensor_list(samples); }
 
+// The bias belongs to every sample.
+const OptionalTensor& shared(const char* op, const OptionalTensor& rpb) {
+  TORCH_CHECK(!has(rpb) || !rpb->is_nested(), "natten::", op, ": rpb is a nested tensor, want a plain one");
+  return rpb;
+}
+
 // The samples of one argument, each with a batch dimension of 1.
 std::vector<Tensor> samples_of(const char* op, const char* name, const Tensor& t, size_t want) {
   TORCH_CHECK(t.is_nested(), "natten::", op, ": ", name,
@@ -40,7 +46,7 @@ Tensor na(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTenso
     // One seed, one mask per sample.
     const auto own_seed = seed.has_value() ? c10::optional<int64_t>(*seed + static_cast<int64_t>(i)) : seed;
     const Extras extras{extra_ks[i], extra_vs[i], dropout_p, own_seed};
-    outs.push_back(ops::na(qs[i], ks[i], vs[i], rpb, geometry, scale, extras).squeeze(0));
+    outs.push_back(ops::na(qs[i], ks[i], vs[i], shared("na", rpb), geometry, scale, extras).squeeze(0));
   }
   return join(outs);
 }
@@ -53,7 +59,7 @@ std::tuple<Tensor, Tensor> na_lse(const Tensor& q, const Tensor& k, const Tensor
   const auto ks = samples_of("na_lse", "k", k, qs.size()), vs = samples_of("na_lse", "v", v, qs.size());
   std::vector<Tensor> outs, lses;
   for (size_t i = 0; i < qs.size(); i++) {
-    auto [out, lse] = ops::na_lse(qs[i], ks[i], vs[i], rpb, geometry, scale);
+    auto [out, lse] = ops::na_lse(qs[i], ks[i], vs[i], shared("na_lse", rpb), geometry, scale);
     outs.push_back(out.squeeze(0));
     lses.push_back(lse.squeeze(0));
   }
@@ -65,7 +71,8 @@ Tensor na_qk(const Tensor& q, const Tensor& k, const OptionalTensor& rpb, Ints k
   const auto qs = samples_of("na_qk", "q", q, 0), ks = samples_of("na_qk", "k", k, qs.size());
   std::vector<Tensor> logits;
   for (size_t i = 0; i < qs.size(); i++) {
-    logits.push_back(ops::na_qk(qs[i], ks[i], rpb, {kernel_size, dilation, is_causal, stride}, scale).squeeze(0));
+    logits.push_back(
+        ops::na_qk(qs[i], ks[i], shared("na_qk", rpb), {kernel_size, dilation, is_causal, stride}, scale).squeeze(0));
   }
   return join(logits);
 }

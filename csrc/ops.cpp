@@ -43,11 +43,12 @@ std::tuple<T, T> na_forward(const T& q, const T& k, const T& v, const O& rpb, co
 }
 
 std::tuple<T, T, T, T> na_backward(const T& dout, const T& q, const T& k, const T& v, const O& rpb, const T& out,
-                                   const T& lse, const Geometry& g, c10::optional<double> scale, bool rpb_grad) {
+                                   const T& lse, const Geometry& g, c10::optional<double> scale, bool rpb_grad,
+                                   const O& dlse) {
   static const auto op =
       find<std::tuple<T, T, T, T>(const T&, const T&, const T&, const T&, const O&, const T&, const T&, Ints, Ints,
-                                  Bools, c10::optional<double>, Ints, bool)>("natten::_na_backward");
-  return op.call(dout, q, k, v, rpb, out, lse, g.kernel_size, g.dilation, g.is_causal, scale, g.stride, rpb_grad);
+                                  Bools, c10::optional<double>, Ints, bool, const O&)>("natten::_na_backward");
+  return op.call(dout, q, k, v, rpb, out, lse, g.kernel_size, g.dilation, g.is_causal, scale, g.stride, rpb_grad, dlse);
 }
 
 T na_qk(const T& q, const T& k, const O& rpb, const Geometry& g, double scale) {

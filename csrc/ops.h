@@ -32,7 +32,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> na_backward(const at:
                                                                        const at::Tensor& k, const at::Tensor& v,
                                                                        const OptionalTensor& rpb, const at::Tensor& out,
                                                                        const at::Tensor& lse, const Geometry& geometry,
-                                                                       c10::optional<double> scale, bool rpb_grad);
+                                                                       c10::optional<double> scale, bool rpb_grad,
+                                                                       const OptionalTensor& dlse = {});
 at::Tensor na_qk(const at::Tensor& q, const at::Tensor& k, const OptionalTensor& rpb, const Geometry& geometry,
                  double scale);
 std::tuple<at::Tensor, at::Tensor, at::Tensor> na_qk_backward(const at::Tensor& dlogits, const at::Tensor& q,

@@ -82,6 +82,8 @@ struct Problem {
   int64_t value_dim = 0;  // of values and outputs
   Axis axis[kAxes];       // slowest first; unused leading axes have length 1
   double scale = 1.0;     // multiplies q . k, not the bias
+  // Backward: a query's delta is dout . out even where that is not the weights' mean of dout . v (backend.h says why).
+  bool delta_of_out = false;
 
   NATTEN_HD int64_t tokens() const { return axis[0].length * axis[1].length * axis[2].length; }
   NATTEN_HD int64_t slots() const { return axis[0].kernel * axis[1].kernel * axis[2].kernel; }

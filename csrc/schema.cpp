@@ -30,7 +30,8 @@ TORCH_LIBRARY_FRAGMENT(natten, m) {
   m.def("_na_forward(Tensor q, Tensor k, Tensor v, Tensor? rpb, " NATTEN_GEOMETRY
         ", float? scale, int[] stride) -> (Tensor out, Tensor lse)");
   m.def("_na_backward(Tensor dout, Tensor q, Tensor k, Tensor v, Tensor? rpb, Tensor out, Tensor lse, " NATTEN_GEOMETRY
-        ", float? scale, int[] stride, bool rpb_grad) -> (Tensor dq, Tensor dk, Tensor dv, Tensor drpb)");
+        ", float? scale, int[] stride, bool rpb_grad, Tensor? dlse=None) -> (Tensor dq, Tensor dk, Tensor dv, "
+        "Tensor drpb)");
   m.def("_na_qk_backward(Tensor dlogits, Tensor q, Tensor k, Tensor? rpb, " NATTEN_GEOMETRY
         ", float scale, int[] stride, bool rpb_grad) -> (Tensor dq, Tensor dk, Tensor drpb)");
   m.def("_na_av_backward(Tensor dout, Tensor attn, Tensor v, " NATTEN_GEOMETRY

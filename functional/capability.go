@@ -22,17 +22,18 @@ func HasCUDA(device ...int) bool {
 }
 
 // HasHalf reports whether it runs in float16.
-func HasHalf(device ...int) bool { return runs(queried(device), gotch.Half) }
+func HasHalf(device ...int) bool { return exists(device) && runs(queried(device), gotch.Half) }
 
 // HasBFloat reports whether it runs in bfloat16.
-func HasBFloat(device ...int) bool { return runs(queried(device), gotch.BFloat16) }
+func HasBFloat(device ...int) bool { return exists(device) && runs(queried(device), gotch.BFloat16) }
 
-// HasGEMM reports whether the unfused operators run as matrix products on
-// tensor cores: CUDA devices of compute capability 7.5 and up.
+// HasGEMM reports whether the fused operators run on tensor cores: in float16 on
+// CUDA devices of compute capability 7.5 and up, in bfloat16 from 8.0.
 func HasGEMM(device ...int) bool { return HasCUDA(device...) && DeviceCC(device...) >= 75 }
 
-// HasFP32GEMM is HasGEMM for float32 inputs: compute capability 8.0 and up.
-func HasFP32GEMM(device ...int) bool { return HasCUDA(device...) && DeviceCC(device...) >= 80 }
+// HasFP32GEMM is HasGEMM for float32 inputs, which no device's kernels here take
+// to tensor cores.
+func HasFP32GEMM(...int) bool { return false }
 
 var opCapability = torch.NewOp("natten::_cuda_capability")
 
@@ -53,6 +54,8 @@ func DeviceCC(device ...int) int {
 	cc, _ := results[0].(int64)
 	return int(cc)
 }
+
+func exists(device []int) bool { return len(device) == 0 || device[0] >= 0 }
 
 func queried(device []int) torch.Device {
 	if len(device) > 0 {

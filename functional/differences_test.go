@@ -80,7 +80,7 @@ func compare(t *testing.T, shapes [][]int64, point, weights []float64, call func
 	forward := func(s *torch.Scope, x []float64, gradients bool) ([]*ts.Tensor, *ts.Tensor) {
 		inputs, at := make([]*ts.Tensor, len(shapes)), 0
 		for i, shape := range shapes {
-			inputs[i] = s.Own(torch.FromSlice(x[at:at+count(shape)], shape...))
+			inputs[i] = s.ToDevice(s.Own(torch.FromSlice(x[at:at+count(shape)], shape...)), device, gotch.Double)
 			s.RequiresGrad(inputs[i], gradients)
 			at += count(shape)
 		}
@@ -107,7 +107,7 @@ func compare(t *testing.T, shapes [][]int64, point, weights []float64, call func
 	info, err := torch.InfoOf(y)
 	require.NoError(t, err)
 	require.LessOrEqual(t, info.Numel(), int64(len(weights)))
-	dy := s.To(s.Own(torch.FromSlice(weights[:info.Numel()], info.Shape...)), gotch.Double)
+	dy := s.ToDevice(s.Own(torch.FromSlice(weights[:info.Numel()], info.Shape...)), device, gotch.Double)
 	require.NoError(t, torch.BackwardWith(y, dy))
 	var got []float64
 	for _, x := range inputs {

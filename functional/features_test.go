@@ -24,7 +24,7 @@ func TestAdditionalKeysShareTheSoftmax(t *testing.T) {
 	for _, layout := range []functional.Layout{functional.HeadsLast, functional.HeadsFirst} {
 		s := torch.NewScope()
 		defer s.Close()
-		random := func(shape ...int64) *ts.Tensor { return s.Randn(shape, gotch.Double, torch.CPU) }
+		random := func(shape ...int64) *ts.Tensor { return s.Randn(shape, gotch.Double, device) }
 		const b, h, w, heads, dim, extra = 2, 4, 5, 3, 4, 6
 		q, k, v := random(b, h, w, heads, dim), random(b, h, w, heads, dim), random(b, h, w, heads, dim)
 		ek, ev := random(b, extra, heads, dim), random(b, extra, heads, dim)
@@ -52,7 +52,7 @@ func TestAdditionalKeysShareTheSoftmax(t *testing.T) {
 func TestLogSumExpIsThatOfTheLogits(t *testing.T) {
 	s := torch.NewScope()
 	defer s.Close()
-	q := s.Randn([]int64{2, 3, 7, 4}, gotch.Double, torch.CPU) // [batch, heads, length, dim]
+	q := s.Randn([]int64{2, 3, 7, 4}, gotch.Double, device) // [batch, heads, length, dim]
 	o := functional.Options{KernelSize: []int64{3}, Dilation: []int64{2}, Layout: functional.HeadsFirst}
 	out, lse, err := functional.NA1DLSE(q, q, q, o)
 	s.Own(out, err)
@@ -69,8 +69,8 @@ func TestLogSumExpIsThatOfTheLogits(t *testing.T) {
 func TestMergingTwoHalvesIsTheWhole(t *testing.T) {
 	s := torch.NewScope()
 	defer s.Close()
-	q := s.Randn([]int64{1, 8, 2, 4}, gotch.Double, torch.CPU)
-	ek := s.Randn([]int64{1, 6, 2, 4}, gotch.Double, torch.CPU)
+	q := s.Randn([]int64{1, 8, 2, 4}, gotch.Double, device)
+	ek := s.Randn([]int64{1, 6, 2, 4}, gotch.Double, device)
 	attend := func(e *ts.Tensor) (*ts.Tensor, *ts.Tensor) {
 		// The additional keys as a sequence of their own, seen by every query: a
 		// window as large as the axis.
@@ -94,8 +94,8 @@ func TestMergingTwoHalvesIsTheWhole(t *testing.T) {
 func TestDropoutIsReproducibleAndUnbiased(t *testing.T) {
 	s := torch.NewScope()
 	defer s.Close()
-	q := s.Randn([]int64{1, 64, 64, 1, 4}, gotch.Float, torch.CPU)
-	ones := s.Full([]int64{1, 64, 64, 1, 4}, 1, gotch.Float, torch.CPU)
+	q := s.Randn([]int64{1, 64, 64, 1, 4}, gotch.Float, device)
+	ones := s.Full([]int64{1, 64, 64, 1, 4}, 1, gotch.Float, device)
 	seed, other := int64(3), int64(4)
 	drop := func(seed *int64) []float64 {
 		return floats(t, s.Own(functional.NA2D(q, q, ones, functional.Options{KernelSize: []int64{7}, DropoutP: 0.25, Seed: seed})))
@@ -116,13 +116,13 @@ func TestRaggedBatchesEqualTheirSamples(t *testing.T) {
 	s := torch.NewScope()
 	defer s.Close()
 	sizes := [][]int64{{5, 6}, {3, 3}, {8, 4}}
-	rpb := s.Randn([]int64{2, 5, 5}, gotch.Double, torch.CPU)
+	rpb := s.Randn([]int64{2, 5, 5}, gotch.Double, device)
 	s.RequiresGrad(rpb, true)
 	o := functional.Options{KernelSize: []int64{3}, RPB: rpb}
 	var samples, flat []*ts.Tensor
 	var want, wantGrad [][]float64
 	for _, size := range sizes {
-		x := s.Randn([]int64{size[0], size[1], 2, 4}, gotch.Double, torch.CPU)
+		x := s.Randn([]int64{size[0], size[1], 2, 4}, gotch.Double, device)
 		s.RequiresGrad(x, true)
 		batch := s.Reshape(x, 1, size[0], size[1], 2, 4)
 		out := s.Own(functional.NA2D(batch, batch, batch, o))
@@ -135,7 +135,7 @@ func TestRaggedBatchesEqualTheirSamples(t *testing.T) {
 	}
 	wantBias := floats(t, s.Own(torch.Grad(rpb)))
 	check := func(outs []*ts.Tensor) {
-		loss := s.Zeros([]int64{}, gotch.Double, torch.CPU)
+		loss := s.Zeros([]int64{}, gotch.Double, device)
 		for i, out := range outs {
 			require.InDeltaSlice(t, want[i], floats(t, out), 1e-12)
 			loss = s.Add(loss, s.Sum(s.Mul(out, out)))

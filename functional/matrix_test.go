@@ -127,7 +127,7 @@ func (c *configuration) shape(heads, last int) []int64 {
 // it holds comes back too, as float64 in heads-last order.
 func (c *configuration) operand(t *testing.T, s *torch.Scope, r *rand.Rand, heads, last int) (*ts.Tensor, []float64) {
 	shape := c.shape(heads, last)
-	x := s.To(s.Own(torch.FromSlice(normal(r, count(shape)), shape...)), c.dtype)
+	x := s.ToDevice(s.Own(torch.FromSlice(normal(r, count(shape)), shape...)), device, c.dtype)
 	return c.arrange(s, x), values(t, x)
 }
 
@@ -149,12 +149,12 @@ func (c *configuration) arrange(s *torch.Scope, x *ts.Tensor) *ts.Tensor {
 		return s.Transpose(s.Contiguous(s.Transpose(x, 1, int64(rank-2))), 1, int64(rank-2))
 	case padded:
 		wide[rank-1] = last + 3
-		view := s.Narrow(s.Full(wide, math.NaN(), c.dtype, torch.CPU), -1, 2, last)
+		view := s.Narrow(s.Full(wide, math.NaN(), c.dtype, device), -1, 2, last)
 		s.Copy(view, x)
 		return view
 	case gaps:
 		wide[rank-1] = 2 * last
-		view := s.Slice(s.Full(wide, math.NaN(), c.dtype, torch.CPU), -1, 1, 2*last, 2)
+		view := s.Slice(s.Full(wide, math.NaN(), c.dtype, device), -1, 1, 2*last, 2)
 		s.Copy(view, x)
 		return view
 	}
@@ -204,6 +204,9 @@ func count(shape []int64) int {
 func (c *configuration) tolerance() float64 {
 	if c.dtype == gotch.Double || c.dtype == gotch.Float {
 		return 128 * roundoff(c.dtype)
+	}
+	if device.Is(torch.CUDA) { // tensor cores take weights and slopes in half precision too
+		return 4 * roundoff(c.dtype)
 	}
 	return 2 * roundoff(c.dtype)
 }
@@ -272,7 +275,7 @@ func check(t *testing.T, r *rand.Rand, c *configuration) {
 		for _, a := range c.Axes {
 			shape = append(shape, int64(2*a.Kernel-1))
 		}
-		o.RPB = s.To(s.Own(torch.FromSlice(normal(r, count(shape)), shape...)), c.rpbDType)
+		o.RPB = s.ToDevice(s.Own(torch.FromSlice(normal(r, count(shape)), shape...)), device, c.rpbDType)
 		rpbv = values(t, o.RPB)
 		s.RequiresGrad(o.RPB, c.wanted[3])
 	}

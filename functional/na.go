@@ -2,6 +2,7 @@ package functional
 
 import (
 	"fmt"
+	"runtime"
 
 	"github.com/gonatten/gonatten/internal/torch"
 	"github.com/sugarme/gotch/ts"
@@ -159,6 +160,13 @@ func runAll(name string, rank int, o Options, inputs []input,
 			return nil, wrap(name, fmt.Errorf("%s: tensor was dropped", in.name))
 		}
 	}
+	if o.Backend != "" && o.Backend != "auto" {
+		free, err := force(o.Backend, inputs[0])
+		if err != nil {
+			return nil, wrap(name, err)
+		}
+		defer free()
+	}
 	outs := call(s, tensors, a)
 	for i, heads := range []int64{-2, -1}[:len(outs)] {
 		if o.Layout == HeadsFirst {
@@ -171,6 +179,26 @@ func runAll(name string, rank int, o Options, inputs []input,
 		}
 	}
 	return outs, nil
+}
+
+// force makes the calls on this goroutine run a class of CUDA kernels until free.
+func force(backend string, first input) (free func(), err error) {
+	info, err := torch.InfoOf(first.tensor)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Device.Is(torch.CUDA) {
+		return nil, fmt.Errorf("Backend is %q, a class of CUDA kernels, and %s is on %v", backend, first.name, info.Device)
+	}
+	runtime.LockOSThread()
+	if err := torch.ForceCUDABackend(backend); err != nil {
+		runtime.UnlockOSThread()
+		return nil, err
+	}
+	return func() {
+		_ = torch.ForceCUDABackend("") // fails only where the first did
+		runtime.UnlockOSThread()
+	}, nil
 }
 
 // extraHeadsLast brings [batch, heads, count, dim] into the operator's order.

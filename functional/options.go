@@ -55,6 +55,11 @@ type Options struct {
 	DropoutP float64
 	// Seed makes the dropout mask reproducible. nil: libtorch's generator.
 	Seed *int64
+	// Backend forces a class of CUDA kernels in the forward pass, as natten info
+	// --why lists them ("tile", "naive" and so on), and an error says why where it
+	// cannot run the call. "" or "auto": NATTEN_BACKEND, or where that is not set
+	// the fastest that can. On the CPU there is nothing to choose.
+	Backend string
 	// Layout of q, k, v, the attention weights and the output.
 	Layout Layout
 }

@@ -80,8 +80,19 @@ func (i Info) Metadata() (map[string]string, error) {
 	return meta, nil
 }
 
+// ConfigFor is the configuration of a variant with as many classes as a
+// checkpoint's head has. Whether the rest fits, [Config.Describes] tells.
+func ConfigFor(name string, c *checkpoint.Checkpoint) (Config, error) {
+	return ConfigOf(name, With(func(config *Config) {
+		if head, ok := c.Tensors.Get("head.weight"); ok && head.Rank() == 2 {
+			config.NumClasses = head.Shape()[0]
+		}
+	}))
+}
+
 // InfoOf reads what a checkpoint says about its model: metadata that this
-// project wrote, or a HuggingFace config.json. It fails with ErrUnnamed where
+// project wrote, a HuggingFace config.json, or the entry "arch" of a timm
+// training checkpoint. It fails with ErrUnnamed where
 // there is neither, and where the description is not that of the tensors.
 func InfoOf(c *checkpoint.Checkpoint) (*Info, error) {
 	info := &Info{}
@@ -111,7 +122,13 @@ func InfoOf(c *checkpoint.Checkpoint) (*Info, error) {
 		}
 		info.Config, info.Classes = fromCheckpointConfig(official), official.Labels
 	default:
-		return nil, unnamed(c)
+		// A timm training checkpoint has the model's name in arch.
+		arch, _ := c.Extra["arch"].(string)
+		named, err := ConfigFor(arch, c)
+		if err != nil || named.Describes(c.Tensors) != nil {
+			return nil, unnamed(c)
+		}
+		info.Config = named
 	}
 	var err error
 	if info.Config, err = info.Config.withDefaults(); err != nil {

@@ -226,3 +226,23 @@ func TestFilesFromElsewhereAreErrors(t *testing.T) {
 	_, err = build(t, small).LoadFile(path, nil)
 	require.ErrorContains(t, err, "another architecture?")
 }
+
+// A timm training checkpoint names its model in arch; one that does not fit the
+// weights is no name.
+func TestInfoFromArch(t *testing.T) {
+	m, err := models.New("nat_nano_28", gotchnn.NewVarStore(gotch.CPU).Root(), models.With(func(c *models.Config) { c.NumClasses = 7 }))
+	require.NoError(t, err)
+	state, err := m.StateDict()
+	require.NoError(t, err)
+	c := &checkpoint.Checkpoint{Path: "x", Tensors: state, Extra: map[string]any{"arch": "nat_nano_28", "epoch": int64(3)}}
+	info, err := models.InfoOf(c)
+	require.NoError(t, err)
+	require.Equal(t, "nat_nano_28", info.Config.Name)
+	require.EqualValues(t, 7, info.Config.NumClasses)
+	require.EqualValues(t, 28, info.Preprocess.ImageSize)
+	for _, arch := range []any{"nat_mini", "resnet50", int64(5), nil} {
+		c.Extra["arch"] = arch
+		_, err = models.InfoOf(c)
+		require.ErrorIs(t, err, models.ErrUnnamed)
+	}
+}

@@ -2,6 +2,8 @@ package train
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/sugarme/gotch/ts"
@@ -40,8 +42,8 @@ func (r *run) parts() []namedPart {
 	if r.ema != nil {
 		list = append(list, namedPart{sectionEMA, emaPart{r.ema}})
 	}
-	for name, part := range r.loop.Parts {
-		list = append(list, namedPart{name, part})
+	for _, name := range slices.Sorted(maps.Keys(r.loop.Parts)) { // all processes in one order
+		list = append(list, namedPart{name, r.loop.Parts[name]})
 	}
 	return append(list, namedPart{sectionRun, runPart{r}})
 }

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,7 +20,7 @@ import (
 
 // join meets the other processes, where the environment says that there are any.
 // Only rank 0 speaks and writes files.
-func (r *run) join() error {
+func (r *run) join(ctx context.Context) error {
 	env, err := dist.FromEnvironment(os.Getenv)
 	if err != nil {
 		return err
@@ -35,7 +36,7 @@ func (r *run) join() error {
 	}
 	r.config.Device = "cpu"
 	seconds := time.Duration(r.config.DistTimeout * float64(time.Second))
-	if r.group, err = dist.Join(env, seconds); err != nil {
+	if r.group, err = dist.Join(ctx, env, seconds); err != nil {
 		return err
 	}
 	if !r.leads() {

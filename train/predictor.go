@@ -37,7 +37,8 @@ type PredictorOptions struct {
 // OpenPredictor loads weights. A file that this project saved says by itself
 // what it is, and so does a HuggingFace folder; for any other checkpoint the
 // options must name the variant, and pictures are treated as the published
-// recipe does. The whole model must be in the file.
+// recipe does. A published variant of 1,000 classes without names gets
+// ImageNet's. The whole model must be in the file.
 func OpenPredictor(path string, o PredictorOptions) (*Predictor, error) {
 	file, err := checkpoint.Open(path, nil)
 	if err != nil {
@@ -53,6 +54,9 @@ func OpenPredictor(path string, o PredictorOptions) (*Predictor, error) {
 			return nil, fmt.Errorf("train: %d class names for %d classes", len(o.Classes), card.Config.NumClasses)
 		}
 		card.Classes = o.Classes
+	}
+	if _, published := models.Lookup(card.Config.Name); published && len(card.Classes) == 0 && card.Config.NumClasses == 1000 {
+		card.Classes = data.ImageNetClasses() // what the published classifiers were trained on
 	}
 	p := &Predictor{Card: *card}
 	if p.device, err = chooseDevice(o.Device); err != nil {
@@ -80,11 +84,7 @@ func describe(file *checkpoint.Checkpoint, name string) (*Card, error) {
 	if name == "" {
 		return readCard(file)
 	}
-	config, err := models.ConfigOf(name, models.With(func(c *models.Config) {
-		if head, ok := file.Tensors.Get("head.weight"); ok && head.Rank() == 2 {
-			c.NumClasses = head.Shape()[0]
-		}
-	}))
+	config, err := models.ConfigFor(name, file)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +151,7 @@ func (p *Predictor) Predict(samples []data.Sample, k int) ([][]Guess, error) {
 
 func (p *Predictor) className(class int) string {
 	if class < len(p.Card.Classes) {
-		return p.Card.Classes[class]
+		return data.ClassName(p.Card.Classes[class])
 	}
 	return fmt.Sprintf("class %d", class)
 }

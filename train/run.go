@@ -98,7 +98,7 @@ func Run(ctx context.Context, c *config.Config, o RunOptions) (*Summary, error) 
 
 // all is the run, from meeting the other processes to the summary.
 func (r *run) all(ctx context.Context) (*Summary, error) {
-	for _, step := range []func() error{r.join, r.findResume, r.openData, r.buildModel, r.buildLoop, r.makeFolder, r.buildEvaluator, r.addHooks, r.restore} {
+	for _, step := range []func() error{func() error { return r.join(ctx) }, r.findResume, r.openData, r.buildModel, r.buildLoop, r.makeFolder, r.buildEvaluator, r.addHooks, r.restore} {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}

@@ -50,6 +50,8 @@ func TestRun(t *testing.T) {
 	for _, r := range rows {
 		kinds += r.Kind[:1]
 		require.Greater(t, float64(r.Loss), 0.0)
+		require.Equal(t, r.Kind == "train", r.FLOPsPerSecond > 0)
+		require.Zero(t, r.Utilisation, "a CPU's peak is not known")
 	}
 	require.Equal(t, "ttette", kinds)
 	require.Greater(t, float64(rows[0].FLOPsPerSecond), summary.FLOPsPerImage*float64(rows[0].ImagesPerSecond), "the update too")

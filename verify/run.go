@@ -87,6 +87,8 @@ func Run(ctx context.Context, dir string, o Options) (*Report, error) {
 		return nil, fmt.Errorf("verify: %s has no references: want one of the folders %s in it", dir, strings.Join(partNames(), ", "))
 	}
 
+	// References are held to float32's accuracy, convolutions included.
+	defer torch.AllowTF32(torch.AllowTF32(false))
 	for i, j := range jobs {
 		if err := ctx.Err(); err != nil {
 			return report, fmt.Errorf("verify: stopped after %d of %d cases: %w", i, len(jobs), err)

@@ -49,15 +49,15 @@ type partRow struct {
 }
 
 // describeModel prints a variant's architecture, or that of a checkpoint.
-func (a *app) describeModel(name, size string) error {
-	r, err := newArchitecture(name, size)
+func (a *app) describeModel(name, model, size string) error {
+	r, err := newArchitecture(name, model, size)
 	if err != nil {
 		return err
 	}
 	return a.emit(r, r.print)
 }
 
-func newArchitecture(name, size string) (*architecture, error) {
+func newArchitecture(name, model, size string) (*architecture, error) {
 	r := &architecture{}
 	if v, ok := models.Lookup(name); ok {
 		c, err := models.ConfigOf(name)
@@ -66,7 +66,7 @@ func newArchitecture(name, size string) (*architecture, error) {
 		}
 		r.Config, r.Published = c, v.Published
 	} else {
-		info, err := infoOfFile(name)
+		info, err := infoOfFile(name, model)
 		if errors.Is(err, fs.ErrNotExist) {
 			_, err = models.ConfigOf(name) // which lists the names there are
 		}
@@ -89,7 +89,7 @@ func newArchitecture(name, size string) (*architecture, error) {
 	return r, r.measure()
 }
 
-func infoOfFile(path string) (*models.Info, error) {
+func infoOfFile(path, model string) (*models.Info, error) {
 	if _, err := os.Stat(path); err != nil {
 		return nil, err
 	}
@@ -98,7 +98,7 @@ func infoOfFile(path string) (*models.Info, error) {
 		return nil, err
 	}
 	defer file.Close()
-	return models.InfoOf(file)
+	return describeFile(file, model)
 }
 
 // parseSize reads "384" or "256x192", height first.

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -63,6 +64,11 @@ func (a *app) convert(in, out string, o convertOptions) error {
 	if layout != checkpoint.LayoutOfficial && layout != checkpoint.LayoutHuggingFace {
 		return fmt.Errorf("--to is %q, want official or hf", o.to)
 	}
+	switch end := filepath.Ext(strings.TrimSuffix(out, ".tar")); {
+	case layout == checkpoint.LayoutHuggingFace:
+	case end != "" && end != ".safetensors" && end != ".pth" && end != ".pt" && end != ".bin":
+		return fmt.Errorf("OUT is %s: want a name that ends in .safetensors, .pth, .pt or .bin", out)
+	}
 	if same, err := sameFile(in, out); err != nil {
 		return err
 	} else if same {
@@ -116,17 +122,9 @@ func (a *app) convert(in, out string, o convertOptions) error {
 // says; nil with ErrUnnamed where neither is known.
 func describeFile(file *checkpoint.Checkpoint, name string) (*models.Info, error) {
 	if name == "" {
-		info, err := models.InfoOf(file)
-		if errors.Is(err, models.ErrUnnamed) {
-			err = fmt.Errorf("%w (name it with --model)", err)
-		}
-		return info, err
+		return models.InfoOf(file)
 	}
-	config, err := models.ConfigOf(name, models.With(func(c *models.Config) {
-		if head, ok := file.Tensors.Get("head.weight"); ok && head.Rank() == 2 {
-			c.NumClasses = head.Shape()[0]
-		}
-	}))
+	config, err := models.ConfigFor(name, file)
 	if err != nil {
 		return nil, err
 	}

@@ -52,6 +52,9 @@ func (a *app) export(file, model, size, out string) error {
 	}
 	defer p.Close()
 	r := exportResult{Model: p.Card.Config.Name, Out: out, Height: p.Card.Preprocess.ImageSize, Width: p.Card.Preprocess.ImageSize}
+	if r.Model == "" {
+		r.Model = string(p.Card.Config.Family)
+	}
 	if size != "" {
 		if r.Height, r.Width, err = parseSize(size); err != nil {
 			return err

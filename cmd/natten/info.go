@@ -36,7 +36,7 @@ type infoResult struct {
 func init() {
 	subcommands = append(subcommands, func(a *app) *cobra.Command {
 		var listModels, listKeys bool
-		var size string
+		var size, why, model string
 		c := &cobra.Command{
 			Use:     "info [MODEL|CHECKPOINT]",
 			Short:   "Say what this build is and what it can use here, or what a model is made of",
@@ -45,7 +45,13 @@ func init() {
 			RunE: func(_ *cobra.Command, args []string) error {
 				switch {
 				case len(args) == 1:
-					return a.describeModel(args[0], size)
+					return a.describeModel(args[0], model, size)
+				case why != "":
+					text, err := whyBackend(why)
+					if err != nil {
+						return err
+					}
+					return a.emit(map[string]string{"shape": why, "why": text}, func(w io.Writer) { fmt.Fprintln(w, text) })
 				case listModels:
 					return a.listModels()
 				case listKeys:
@@ -57,6 +63,8 @@ func init() {
 		}
 		c.Flags().BoolVar(&listModels, "models", false, "list the models")
 		c.Flags().StringVar(&size, "size", "", "picture size for MODEL, N or HEIGHTxWIDTH; empty: the model's own")
+		c.Flags().StringVar(&why, "why", "", `which kernels run a shape and why: "B1 H24 256x256 D128 K80x80 d1x1 bfloat16", with rpb and backward where they apply`)
+		c.Flags().StringVar(&model, "model", "", "model name, where CHECKPOINT does not say it")
 		c.Flags().BoolVar(&listKeys, "config", false, "list the keys of a training configuration")
 		return c
 	})

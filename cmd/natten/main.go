@@ -17,6 +17,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/gonatten/gonatten/models"
 	"github.com/gonatten/gonatten/train/dist"
 )
 
@@ -55,6 +56,9 @@ func execute(args []string) int {
 		return 128 + int(interrupted.signal.(syscall.Signal))
 	}
 	if err != nil {
+		if errors.Is(err, models.ErrUnnamed) {
+			err = fmt.Errorf("%w (name it with --model)", err)
+		}
 		fmt.Fprintln(os.Stderr, "natten:", oneLine(err))
 		return 1
 	}

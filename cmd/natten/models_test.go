@@ -12,6 +12,7 @@ import (
 	gotchnn "github.com/sugarme/gotch/nn"
 	"github.com/sugarme/gotch/ts"
 
+	"github.com/gonatten/gonatten/data"
 	"github.com/gonatten/gonatten/internal/torch"
 	"github.com/gonatten/gonatten/models"
 )
@@ -143,4 +144,43 @@ func TestPredictDrawsAttention(t *testing.T) {
 	_, stderr, code = natten(t, "predict", "--checkpoint", path, "--attention", out, picture, picture)
 	require.Equal(t, 1, code)
 	require.Contains(t, stderr, "--attention draws one picture, 2 are given")
+}
+
+// A file in the published form: weights alone. Its model has to be named, its
+// classes are ImageNet's.
+func TestPublishedForm(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "nat_mini.pth")
+	m, err := models.New("nat_mini", gotchnn.NewVarStore(gotch.CPU).Root())
+	require.NoError(t, err)
+	require.NoError(t, m.Save(path, models.SaveOptions{}))
+	picture := filepath.Join(folder(t), "val", "dark", "0.png")
+	for _, command := range [][]string{{"predict", "--checkpoint", path, picture}, {"info", path}, {"eval", "--checkpoint", path},
+		{"export", "--checkpoint", path, filepath.Join(dir, "x.pt")}, {"convert", path, filepath.Join(dir, "hf"), "--to", "hf"},
+		{"flops", path}} {
+		_, stderr, code := natten(t, command...)
+		require.Equal(t, 1, code)
+		require.Contains(t, stderr, "it fits nat_mini, dinat_mini (name it with --model)")
+	}
+	stdout, stderr, code := natten(t, "predict", "--json", "--checkpoint", path, "--model", "nat_mini", picture)
+	require.Zero(t, code, stderr)
+	var predicted struct {
+		Pictures []struct {
+			Guesses []struct {
+				Class int
+				Name  string
+			}
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(stdout), &predicted))
+	require.Len(t, predicted.Pictures[0].Guesses, 5)
+	for _, guess := range predicted.Pictures[0].Guesses {
+		require.Equal(t, data.ImageNetClasses()[guess.Class], guess.Name)
+	}
+	stdout, _, code = natten(t, "info", path, "--model", "dinat_mini")
+	require.Zero(t, code)
+	require.Contains(t, stdout, "dinat_mini (DiNAT)")
+	_, stderr, code = natten(t, "convert", path, filepath.Join(dir, "x.onnx"))
+	require.Equal(t, 1, code)
+	require.Contains(t, stderr, "want a name that ends in .safetensors, .pth, .pt or .bin")
 }

@@ -21,9 +21,10 @@ Tensor zero_rows(const Tensor& like, int64_t heads) {
 
 struct QK : Function<QK> {
   static Tensor forward(AutogradContext* ctx, const Tensor& q, const Tensor& k, const OptionalTensor& rpb,
-                        const Geometry* geometry, double scale) {
+                        const Geometry* geometry, double scale, const Given* given) {
     AutoDispatchBelowADInplaceOrView guard;
     Saved::store(ctx, *geometry);
+    store_given(ctx, *given);
     ctx->saved_data["scale"] = scale;
     ctx->save_for_backward({q, k, rpb.value_or(Tensor())});
     return ops::na_qk(q, k, rpb, *geometry, scale);
@@ -31,45 +32,52 @@ struct QK : Function<QK> {
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const Saved saved(ctx);
     const Geometry geometry = saved.geometry();
-    const variable_list t = ctx->get_saved_variables();
+    const variable_list t = saved_inputs(ctx);
     const Tensor &q = t[0], &k = t[1], &rpb = t[2];
     const double scale = ctx->saved_data["scale"].toDouble();
     const bool rpb_grad = rpb.defined() && ctx->needs_input_grad(2);
-    if (at::GradMode::is_enabled()) {
-      return {av(grads[0], k, geometry) * scale, iv(grads[0], q, geometry, k.size(-2)) * scale,
-              rpb_grad ? scatter(grads[0], rpb, geometry) : Tensor(), Tensor(), Tensor()};
+    if (differentiable(t, grads)) {
+      return {av(grads[0], k, geometry) * scale,
+              iv(grads[0], q, geometry, k.size(-2)) * scale,
+              rpb_grad ? scatter(grads[0], rpb, geometry) : Tensor(),
+              Tensor(),
+              Tensor(),
+              Tensor()};
     }
     auto [dq, dk, drpb] = ops::na_qk_backward(grads[0], q, k, optional(rpb), geometry, scale, rpb_grad);
-    return {dq, dk, rpb_grad ? drpb : Tensor(), Tensor(), Tensor()};
+    return {dq, dk, rpb_grad ? drpb : Tensor(), Tensor(), Tensor(), Tensor()};
   }
 };
 
 struct AV : Function<AV> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& attn, const Tensor& v, const Geometry* geometry) {
+  static Tensor forward(AutogradContext* ctx, const Tensor& attn, const Tensor& v, const Geometry* geometry,
+                        const Given* given) {
     AutoDispatchBelowADInplaceOrView guard;
     Saved::store(ctx, *geometry);
+    store_given(ctx, *given);
     ctx->save_for_backward({attn, v});
     return ops::na_av(attn, v, *geometry);
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const Saved saved(ctx);
     const Geometry geometry = saved.geometry();
-    const variable_list t = ctx->get_saved_variables();
+    const variable_list t = saved_inputs(ctx);
     const Tensor &attn = t[0], &v = t[1];
-    if (at::GradMode::is_enabled()) {
+    if (differentiable(t, grads)) {
       return {zero_empty(qk(grads[0], v, {}, geometry, 1.0), geometry), iv(attn, grads[0], geometry, v.size(-2)),
-              Tensor()};
+              Tensor(), Tensor()};
     }
     auto [dattn, dv] = ops::na_av_backward(grads[0], attn, v, geometry);
-    return {dattn, dv, Tensor()};
+    return {dattn, dv, Tensor(), Tensor()};
   }
 };
 
 struct IV : Function<IV> {
   static Tensor forward(AutogradContext* ctx, const Tensor& attn, const Tensor& x, const Geometry* geometry,
-                        int64_t kv_heads) {
+                        int64_t kv_heads, const Given* given) {
     AutoDispatchBelowADInplaceOrView guard;
     Saved::store(ctx, *geometry);
+    store_given(ctx, *given);
     ctx->save_for_backward({attn, x});
     // The gradient of av towards its values, which do not enter it.
     std::vector<int64_t> shape = x.sizes().vec();
@@ -80,9 +88,9 @@ struct IV : Function<IV> {
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const Saved saved(ctx);
     const Geometry geometry = saved.geometry();
-    const variable_list t = ctx->get_saved_variables();
+    const variable_list t = saved_inputs(ctx);
     return {zero_empty(qk(t[1], grads[0], {}, geometry, 1.0), geometry), av(t[0], grads[0], geometry), Tensor(),
-            Tensor()};
+            Tensor(), Tensor()};
   }
 };
 
@@ -128,7 +136,8 @@ Tensor zero_empty(const Tensor& logits, const Geometry& geometry) {
 }
 
 Tensor qk(const Tensor& q, const Tensor& k, const OptionalTensor& rpb, const Geometry& geometry, double scale) {
-  Tensor logits = QK::apply(primal(q), primal(k), primal(rpb), &geometry, scale);
+  const Given given{q, k, rpb.value_or(Tensor())};
+  Tensor logits = QK::apply(primal(q), primal(k), primal(rpb), &geometry, scale, &given);
   if (has_tangent(q) || has_tangent(k) || has_tangent(rpb)) {
     Tensor sum;
     if (has_tangent(q)) add_term(sum, zero_empty(qk(tangent(q), primal(k), {}, geometry, scale), geometry));
@@ -140,7 +149,8 @@ Tensor qk(const Tensor& q, const Tensor& k, const OptionalTensor& rpb, const Geo
 }
 
 Tensor av(const Tensor& attn, const Tensor& v, const Geometry& geometry) {
-  Tensor out = AV::apply(primal(attn), primal(v), &geometry);
+  const Given given{attn, v};
+  Tensor out = AV::apply(primal(attn), primal(v), &geometry, &given);
   if (has_tangent(attn) || has_tangent(v)) {
     Tensor sum;
     if (has_tangent(attn)) add_term(sum, av(tangent(attn), primal(v), geometry));
@@ -151,7 +161,8 @@ Tensor av(const Tensor& attn, const Tensor& v, const Geometry& geometry) {
 }
 
 Tensor iv(const Tensor& attn, const Tensor& x, const Geometry& geometry, int64_t kv_heads) {
-  Tensor out = IV::apply(primal(attn), primal(x), &geometry, kv_heads);
+  const Given given{attn, x};
+  Tensor out = IV::apply(primal(attn), primal(x), &geometry, kv_heads, &given);
   if (has_tangent(attn) || has_tangent(x)) {
     Tensor sum;
     if (has_tangent(attn)) add_term(sum, iv(tangent(attn), primal(x), geometry, kv_heads));

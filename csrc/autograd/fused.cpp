@@ -36,32 +36,21 @@ Gradients differentiable_backward(const Tensor& dout, const Tensor& dlse, const 
           iv(weights, dout, geometry, v.size(-2)), rpb_grad ? scatter(dlogits, *rpb, geometry) : Tensor()};
 }
 
-// The kernels subtract dout . out from each query's dP. A gradient of the
-// log-sum-exp adds to it; it enters as one more channel, in which out is -dlse,
-// dout is 1 and v is 0.
-Tensor with_channel(const Tensor& t, const Tensor& channel) {
-  return at::cat({t, channel.to(t.scalar_type()).expand(t.sizes().slice(0, t.dim() - 1)).unsqueeze(-1)}, -1);
-}
-
 Gradients fused_backward(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k, const Tensor& v,
                          const OptionalTensor& rpb, const Tensor& out, const Tensor& lse, const Geometry& geometry,
                          c10::optional<double> scale, bool rpb_grad) {
-  if (dlse.defined()) {
-    const Tensor zero = at::zeros({}, v.options());
-    const Gradients g = fused_backward(with_channel(dout, zero + 1), {}, q, k, with_channel(v, zero), rpb,
-                                       with_channel(out, -dlse), lse, geometry, scale, rpb_grad);
-    return {g.dq, g.dk, g.dv.narrow(-1, 0, v.size(-1)), g.drpb};
-  }
-  auto [dq, dk, dv, drpb] = ops::na_backward(dout, q, k, v, rpb, out, lse, geometry, scale, rpb_grad);
+  auto [dq, dk, dv, drpb] = ops::na_backward(dout, q, k, v, rpb, out, lse, geometry, scale, rpb_grad, optional(dlse));
   return {dq, dk, dv, rpb_grad ? drpb : Tensor()};
 }
 
 struct NA : torch::autograd::Function<NA> {
   static variable_list forward(AutogradContext* ctx, const Tensor& q, const Tensor& k, const Tensor& v,
-                               const OptionalTensor& rpb, const Geometry* geometry, c10::optional<double> scale) {
+                               const OptionalTensor& rpb, const Geometry* geometry, c10::optional<double> scale,
+                               const Given* given) {
     at::AutoDispatchBelowADInplaceOrView guard;
     auto [out, lse] = ops::na_forward(q, k, v, rpb, *geometry, scale);
     Saved::store(ctx, *geometry);
+    store_given(ctx, *given);
     ctx->saved_data["scale"] = scale;
     ctx->save_for_backward({q, k, v, rpb.value_or(Tensor()), out, lse});
     ctx->set_materialize_grads(false);
@@ -69,17 +58,17 @@ struct NA : torch::autograd::Function<NA> {
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const Saved saved(ctx);
-    const variable_list t = ctx->get_saved_variables();
+    const variable_list t = saved_inputs(ctx);
     const Tensor &q = t[0], &k = t[1], &v = t[2];
     const OptionalTensor rpb = optional(t[3]);
     const auto scale = ctx->saved_data["scale"].toOptional<double>();
     const bool rpb_grad = has(rpb) && ctx->needs_input_grad(3);
     const Tensor &dlse = grads[1], dout = grads[0].defined() ? grads[0] : at::zeros_like(t[4]);
     const Gradients g =
-        at::GradMode::is_enabled()
+        differentiable(t, grads)
             ? differentiable_backward(dout, dlse, q, k, v, rpb, saved.geometry(), scale_of(scale, q), rpb_grad)
             : fused_backward(dout, dlse, q, k, v, rpb, t[4], t[5], saved.geometry(), scale, rpb_grad);
-    return {g.dq, g.dk, g.dv, g.drpb, Tensor(), Tensor()};
+    return {g.dq, g.dk, g.dv, g.drpb, Tensor(), Tensor(), Tensor()};
   }
 };
 
@@ -106,7 +95,8 @@ using Ints = at::IntArrayRef;
 
 std::tuple<Tensor, Tensor> fused(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb,
                                  const Geometry& geometry, c10::optional<double> scale) {
-  const variable_list results = NA::apply(primal(q), primal(k), primal(v), primal(rpb), &geometry, scale);
+  const Given given{q, k, v, rpb.value_or(Tensor())};
+  const variable_list results = NA::apply(primal(q), primal(k), primal(v), primal(rpb), &geometry, scale, &given);
   if (has_tangent(q) || has_tangent(k) || has_tangent(v) || has_tangent(rpb)) {
     set_tangents(q, k, v, rpb, geometry, scale_of(scale, q), results[0], results[1]);
   }

@@ -47,6 +47,43 @@ inline OptionalTensor primal(const OptionalTensor& t) {
 // An undefined tensor where t has none; its terms drop out of the sum.
 inline Tensor tangent(const Tensor& t) { return t.defined() ? t._fw_grad(kLevel) : Tensor(); }
 
+// A gradient has a tangent where the saved inputs had one (forward over reverse). Those inputs are kept beside the
+// saved ones as they were given; libtorch takes their tangents away when the level ends.
+using Given = std::vector<Tensor>;
+
+inline void store_given(AutogradContext* ctx, const Given& given) {
+  for (const Tensor& t : given) {
+    if (has_tangent(t)) {
+      ctx->saved_data["given"] = given;
+      return;
+    }
+  }
+}
+
+// What save_for_backward kept, by version counters unchanged, with the tangents that are still there.
+inline variable_list saved_inputs(AutogradContext* ctx) {
+  variable_list saved = ctx->get_saved_variables();
+  const auto found = ctx->saved_data.find("given");
+  if (found != ctx->saved_data.end()) {
+    const Given given = found->second.toTensorVector();
+    for (size_t i = 0; i < given.size(); i++) {
+      if (has_tangent(given[i])) saved[i] = given[i];
+    }
+  }
+  return saved;
+}
+
+// Whether a backward pass must give differentiable gradients: somebody asks for more orders, or tangents go through it.
+inline bool differentiable(const variable_list& saved, const variable_list& grads) {
+  if (at::GradMode::is_enabled()) return true;
+  for (const variable_list* list : {&saved, &grads}) {
+    for (const Tensor& t : *list) {
+      if (has_tangent(t)) return true;
+    }
+  }
+  return false;
+}
+
 // Sums the terms that exist.
 inline void add_term(Tensor& sum, const Tensor& term) { sum = sum.defined() ? sum + term : term; }
 

@@ -77,6 +77,12 @@ const char* natten_cpu_instruction_set(void) { return natten::cpu::instruction_s
 
 const char* natten_libtorch_version(void) { return TORCH_VERSION; }
 
+int natten_allow_tf32(int allowed) {
+  const bool before = at::globalContext().allowTF32CuDNN();
+  at::globalContext().setAllowTF32CuDNN(allowed != 0);
+  return before;
+}
+
 int natten_has_cuda(void) {
   const auto op = c10::Dispatcher::singleton().findSchema({"natten::na", ""});
   return op.has_value() && op->hasKernelForDispatchKey(c10::DispatchKey::CUDA);

@@ -4,7 +4,7 @@
 //
 // With w the weights, x = dout . v and delta the weights' mean of x, the logits'
 // slopes are w (x - delta). delta equals dout . out, which is used where the
-// softmax spans several chunks; one chunk has all it needs at hand.
+// softmax spans several chunks, or the problem says so; one chunk has all it needs at hand.
 #pragma once
 
 #include "fused_forward.h"
@@ -334,7 +334,7 @@ class BackwardWorker {
     Output<E, T> output{};
     const int64_t* const q_at = places.q.at.data() + tile.first;
     const int64_t* const dout_at = places.dout.at.data() + tile.first;
-    const bool whole = block.chunks.size() == 1;
+    const bool whole = block.chunks.size() == 1 && !p_.delta_of_out;
     for (int i = 0; i < block.rows; ++i) {
       const T* const q_row = query_row<const T>(stop, call_.q, i, member);
       const T* const dout_row = query_row<const T>(stop, call_.dout, i, member);

@@ -5,12 +5,20 @@
 namespace natten::cuda {
 namespace {
 
+const char* window_refuses(const tile::Request& request, bool backward, bool, bool) {
+  return backward ? window::refuses_backward(request) : window::refuses_forward(request);
+}
+const char* hopper_refuses(const tile::Request& request, bool backward, bool bias, bool) {
+  return backward ? "it has no backward" : hopper::refuses_forward(request, bias);
+}
 const char* tile_refuses(const tile::Request& request, bool backward, bool bias, bool bias_gradient) {
   return backward ? tile::refuses_backward(request, bias, bias_gradient) : tile::refuses_forward(request, bias);
 }
 const char* never_refuses(const tile::Request&, bool, bool, bool) { return nullptr; }
 
 constexpr Candidate kTable[kCandidates] = {
+    {Class::kWindow, "window", "fused for kernels up to 7x7, head dim 32 or 64", window_refuses},
+    {Class::kHopper, "hopper", "fused forward for large windows (wgmma, tensor copies)", hopper_refuses},
     {Class::kTile, "tile", "fused on tensor cores (mma.sync)", tile_refuses},
     {Class::kNaive, "naive", "one warp per query, any shape and dtype", never_refuses},
 };
@@ -32,7 +40,7 @@ const Candidate* choose(const tile::Request& request, bool backward, bool bias, 
       return nullptr;
     }
   }
-  *reason = "there is no kernel class of that name; want auto, tile or naive";
+  *reason = "there is no kernel class of that name; want auto, window, hopper, tile or naive";
   return nullptr;
 }
 

@@ -1,13 +1,14 @@
 // Which kernel class runs a call: the first of the table that does not refuse
-// it. NATTEN_BACKEND=tile or naive forces one; a class that is forced and
+// it. NATTEN_BACKEND=window, hopper, tile or naive forces one; a class that is forced and
 // refuses is an error that says why.
 #pragma once
 
-#include "tile.h"
+#include "hopper.h"
+#include "window.h"
 
 namespace natten::cuda {
 
-enum class Class { kTile, kNaive };
+enum class Class { kWindow, kHopper, kTile, kNaive };
 
 struct Candidate {
   Class kernels;
@@ -18,7 +19,7 @@ struct Candidate {
 };
 
 // Fastest first.
-constexpr int kCandidates = 2;
+constexpr int kCandidates = 4;
 const Candidate* candidates();
 
 // `forced`: a name, "auto" or null. Sets `reason` when the forced class refuses or does not exist.

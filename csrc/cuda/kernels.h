@@ -6,11 +6,13 @@
 
 #include <c10/core/ScalarType.h>
 
+#include <string>
+
 #include "../cpu/kernels.h"
 
 namespace natten::cuda {
 
-constexpr int kTableVersion = 1;
+constexpr int kTableVersion = 2;
 
 struct Table {
   int version;
@@ -21,6 +23,10 @@ struct Table {
   decltype(&cpu::av_forward) av_forward;
   decltype(&cpu::av_backward) av_backward;
   int (*capability)(int device);  // major * 10 + minor
+  // Forces a kernel class for this thread's forward calls; "" chooses again.
+  void (*force)(const char* name);
+  // One line for each class: whether it takes the call on that device, memory laid out as new tensors are.
+  std::string (*why)(const Problem& p, c10::ScalarType type, bool bias, bool backward, int device);
 };
 
 }  // namespace natten::cuda

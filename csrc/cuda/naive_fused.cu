@@ -228,13 +228,23 @@ __global__ void __launch_bounds__(kWarps* kWarp) drpb_kernel(Gradient g, int64_t
   }
 }
 
+// A column of kSlices threads per entry: each sums every kSlices-th part, then they add up in order.
+constexpr int kSlices = 16;
 template <class A>
-__global__ void sum_parts_kernel(int64_t parts, int64_t count, const A* partial, A* out) {
-  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < count; i += int64_t{gridDim.x} * blockDim.x) {
-    A sum = 0;
-    for (int64_t part = 0; part < parts; part++) sum += partial[part * count + i];
-    out[i] = sum;
+__global__ void __launch_bounds__(kWarp * kSlices)
+    sum_parts_kernel(int64_t parts, int64_t count, const A* partial, A* out) {
+  __shared__ A sums[kSlices][kWarp];
+  const int64_t i = int64_t{blockIdx.x} * kWarp + threadIdx.x;
+  A sum = 0;
+  if (i < count) {
+#pragma unroll 4
+    for (int64_t part = threadIdx.y; part < parts; part += kSlices) sum += partial[part * count + i];
   }
+  sums[threadIdx.y][threadIdx.x] = sum;
+  __syncthreads();
+  if (threadIdx.y != 0 || i >= count) return;
+  for (int slice = 1; slice < kSlices; slice++) sum += sums[slice][threadIdx.x];
+  out[i] = sum;
 }
 
 }  // namespace
@@ -276,13 +286,14 @@ void na_backward(cudaStream_t stream, const Problem& p, Type type, const View& q
 namespace natten::cuda {
 
 void sum_parts(cudaStream_t stream, Type type, int64_t parts, int64_t count, const void* partial, void* out) {
-  constexpr int kThreads = 128;
+  const dim3 threads(kWarp, naive::kSlices);
+  const unsigned blocks = static_cast<unsigned>((count + kWarp - 1) / kWarp);
   if (type == Type::kDouble) {
-    naive::sum_parts_kernel<<<grid(count, kThreads), kThreads, 0, stream>>>(
-        parts, count, static_cast<const double*>(partial), static_cast<double*>(out));
+    naive::sum_parts_kernel<<<blocks, threads, 0, stream>>>(parts, count, static_cast<const double*>(partial),
+                                                            static_cast<double*>(out));
   } else {
-    naive::sum_parts_kernel<<<grid(count, kThreads), kThreads, 0, stream>>>(
-        parts, count, static_cast<const float*>(partial), static_cast<float*>(out));
+    naive::sum_parts_kernel<<<blocks, threads, 0, stream>>>(parts, count, static_cast<const float*>(partial),
+                                                            static_cast<float*>(out));
   }
 }
 

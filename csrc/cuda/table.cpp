@@ -5,8 +5,10 @@
 #include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAStream.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "choice.h"
@@ -78,27 +80,61 @@ bool near(const Problem& p, std::initializer_list<View> views) {
   return true;
 }
 
+// Batch, tokens, heads without gaps.
+bool dense(const Problem& p, const View& lse) {
+  int64_t apart = p.heads;
+  bool holds = p.heads == 1 || lse.head == 1;
+  for (int a = kAxes - 1; a >= 0; a--) {
+    holds = holds && (p.axis[a].length == 1 || lse.axis[a] == apart);
+    apart *= p.axis[a].length;
+  }
+  return holds && (p.batch == 1 || lse.batch == apart);
+}
+
+// What the tensor copy engine asks of strides.
+bool ascending(const Problem& p, c10::ScalarType type, std::initializer_list<View> views) {
+  const int64_t limit = (int64_t{1} << 40) / static_cast<int64_t>(c10::elementSize(type));
+  for (const View& view : views) {
+    bool holds = p.batch == 1 || (view.batch > 0 && view.batch < limit);
+    holds = holds && (p.heads == 1 || (view.head > 0 && view.head < limit));
+    for (int a = 0; a < kAxes; a++) holds = holds && (p.axis[a].length == 1 || (view.axis[a] > 0 && view.axis[a] < limit));
+    if (!holds) return false;
+  }
+  return true;
+}
+
+// What natten_cuda_force set; backward runs on threads of its own.
+thread_local std::string forced_here;
+
+const char* forced_class() { return forced_here.empty() ? std::getenv("NATTEN_BACKEND") : forced_here.c_str(); }
+
 Class class_of(const Problem& p, c10::ScalarType type, bool backward, const void* rpb, const void* drpb,
-               std::initializer_list<View> views) {
+               const View& lse, std::initializer_list<View> views) {
   int device = 0;
   C10_CUDA_CHECK(cudaGetDevice(&device));
   const tile::Request request{p,
                               type_of(type),
                               aligned(p, type, views),
                               near(p, views),
+                              ascending(p, type, views),
                               capability_of(device),
-                              attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device)};
-  const char* const forced = std::getenv("NATTEN_BACKEND");
+                              attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
+                              dense(p, lse)};
+  const char* const forced = backward ? std::getenv("NATTEN_BACKEND") : forced_class();
   const char* reason = nullptr;
   const Candidate* const candidate = choose(request, backward, rpb != nullptr, drpb != nullptr, forced, &reason);
-  TORCH_CHECK(candidate != nullptr, "natten: NATTEN_BACKEND is ", forced, ", but ", reason);
+  TORCH_CHECK(candidate != nullptr, "natten: the backend ", forced, " is asked for (NATTEN_BACKEND), but ", reason);
   return candidate->kernels;
 }
 
 void na_forward(const Problem& p, c10::ScalarType type, const View& q, const View& k, const View& v, const void* rpb,
                 const View& out, const View& lse) {
-  const bool tile = class_of(p, type, false, rpb, nullptr, {q, k, v, out}) == Class::kTile;
-  (tile ? tile::na_forward : naive::na_forward)(stream(), p, type_of(type), q, k, v, rpb, out, lse);
+  const Class kernels = class_of(p, type, false, rpb, nullptr, lse, {q, k, v, out});
+  const auto run = kernels == Class::kWindow ? window::na_forward
+                   : kernels == Class::kHopper ? hopper::na_forward
+                   : kernels == Class::kTile ? tile::na_forward
+                                             : naive::na_forward;
+  run(stream(), p, type_of(type), q, k, v, rpb, out, lse);
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
@@ -106,9 +142,11 @@ void na_backward(const Problem& p, c10::ScalarType type, const View& q, const Vi
                  const View& out, const View& lse, const View& dout, const View& dq, const View& dk, const View& dv,
                  void* drpb, bool) {
   Memory memory;
-  const bool tile = class_of(p, type, true, rpb, drpb, {q, k, v, out, dout, dq, dk, dv}) == Class::kTile;
-  (tile ? tile::na_backward : naive::na_backward)(stream(), p, type_of(type), q, k, v, rpb, out, lse, dout, dq, dk, dv,
-                                                  drpb, memory.workspace());
+  const Class kernels = class_of(p, type, true, rpb, drpb, lse, {q, k, v, out, dout, dq, dk, dv});
+  const auto run = kernels == Class::kWindow ? window::na_backward
+                   : kernels == Class::kTile ? tile::na_backward
+                                             : naive::na_backward;
+  run(stream(), p, type_of(type), q, k, v, rpb, out, lse, dout, dq, dk, dv, drpb, memory.workspace());
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
@@ -146,12 +184,36 @@ int capability(int device) {
   return capability_of(device);
 }
 
+void force(const char* name) { forced_here = name; }
+
+std::string why(const Problem& p, c10::ScalarType type, bool bias, bool backward, int device) {
+  const int64_t piece = 16 / static_cast<int64_t>(c10::elementSize(type));
+  const tile::Request request{p,
+                              type_of(type),
+                              p.dim % piece == 0 && p.value_dim % piece == 0,
+                              p.tokens() * p.heads * std::max(p.dim, p.value_dim) < int64_t{1} << 31,
+                              true,
+                              capability(device),
+                              attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
+                              true};
+  std::string text;
+  bool chosen = false;
+  for (int i = 0; i < kCandidates; i++) {
+    const Candidate& candidate = candidates()[i];
+    const char* const refusal = candidate.refuses(request, backward, bias, bias);
+    text += std::string(candidate.name) + " (" + candidate.what + "): " +
+            (refusal != nullptr ? refusal : chosen ? "could" : "runs it") + "\n";
+    chosen = chosen || refusal == nullptr;
+  }
+  return text;
+}
+
 }  // namespace
 }  // namespace natten::cuda
 
 const natten::cuda::Table* natten_cuda_table() {
   using namespace natten::cuda;
   static const Table table{kTableVersion, na_forward, na_backward, qk_forward,
-                           qk_backward,   av_forward, av_backward, capability};
+                           qk_backward,   av_forward, av_backward, capability, force, why};
   return &table;
 }

@@ -11,8 +11,10 @@ struct Request {
   Type type;
   bool aligned;      // every tensor lies on 16 bytes, rows apart by multiples of them
   bool near;         // every tensor's images span less than 2^31 elements
+  bool ascending;    // every stride that is used is positive and below 2^40 bytes
   int capability;    // major * 10 + minor
   int shared_limit;  // bytes of shared memory a block may have
+  bool dense_lse;    // lse lies as batch, tokens, heads without gaps
 };
 
 // Null when they take it, else why not.

@@ -7,6 +7,7 @@
 
 namespace natten::cuda {
 
+constexpr float kLog2E = 1.4426950408889634f;
 constexpr int kTileRows = 64;       // rows of a tile: queries forward and for dq, keys for dk and dv
 constexpr int kBoxLimit = 1 << 20;  // tokens in the box a tile meets
 constexpr int kAxisLimit = 1024;    // summed over the axes: table entries of the dk, dv kernel

@@ -28,8 +28,6 @@
 
 namespace natten::cuda {
 
-constexpr float kLog2E = 1.4426950408889634f;
-
 // One call, as all three kernels take it. Strides of q, k, v, out, dout and the gradients are multiples of 16 bytes.
 struct TileCall {
   Problem p;

@@ -7,7 +7,8 @@
 
 namespace {
 char* absent() {
-  return natten::capi::message("several processes need libtorch 2.11 or newer, this library was built with " TORCH_VERSION);
+  return natten::capi::message(
+      "several processes need libtorch 2.11 or newer, this library was built with " TORCH_VERSION);
 }
 }  // namespace
 

@@ -4,12 +4,11 @@
 
 #if NATTEN_HAS_GROUPS
 
-#include "group.h"
-
 #include <torch/csrc/distributed/c10d/comm.hpp>
 #include <torch/csrc/distributed/c10d/reducer.hpp>
 
 #include "../capi/guard.h"
+#include "group.h"
 
 using natten::capi::guard;
 using natten::capi::tensor;
@@ -93,9 +92,7 @@ char* natten_group_sum(natten_group group, const natten_tensor* tensors, int64_t
 }
 
 char* natten_group_broadcast(natten_group group, const natten_tensor* tensors, int64_t count, int root) {
-  return guard([&] {
-    c10d::broadcast_coalesced(of(group).group, list(tensors, count), 25 << 20, root);
-  });
+  return guard([&] { c10d::broadcast_coalesced(of(group).group, list(tensors, count), 25 << 20, root); });
 }
 
 int64_t natten_group_reductions(natten_group group) {
@@ -116,8 +113,8 @@ char* natten_reducer_open(natten_group group, const natten_tensor* parameters, i
     c10d::verify_params_across_processes(of(group).group, leaves, std::nullopt);
     auto made = std::make_unique<c10d::Reducer>(
         leaves, std::move(buckets), of(group).group, std::vector<bool>(leaves.size(), false), bucket_bytes,
-        /*find_unused_parameters=*/false, /*gradient_as_bucket_view=*/false,
-        std::unordered_map<size_t, std::string>{}, first, /*skip_all_reduce_unused_params=*/false,
+        /*find_unused_parameters=*/false, /*gradient_as_bucket_view=*/false, std::unordered_map<size_t, std::string>{},
+        first, /*skip_all_reduce_unused_params=*/false,
         /*use_python_reducer=*/false, std::vector<int64_t>{});
     made->register_comm_hook(std::make_unique<Average>(of(group)));
     *reducer = made.release();

@@ -1,10 +1,9 @@
 // The group of processes behind the C interface's handle.
 #pragma once
 
+#include <cstdint>
 #include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
-
-#include <cstdint>
 
 namespace natten::dist {
 

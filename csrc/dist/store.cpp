@@ -1,13 +1,14 @@
 // The key-value store over which processes find each other.
+#include "store.h"
+
 #include <c10/util/Logging.h>
-#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
-#include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include <cstdlib>
 #include <cstring>
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include "../capi/guard.h"
-#include "store.h"
 
 using natten::capi::guard;
 using natten::dist::Store;

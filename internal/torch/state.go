@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"unsafe"
 
+	"github.com/sugarme/gotch"
 	"github.com/sugarme/gotch/ts"
 )
 
@@ -63,6 +64,49 @@ func CPUInstructionSet() string { return C.GoString(C.natten_cpu_instruction_set
 
 // HasCUDAKernels reports whether CUDA kernels of natten::na are loaded.
 func HasCUDAKernels() bool { return C.natten_has_cuda() != 0 }
+
+// AllowTF32 says whether convolutions of float32 on CUDA may round their inputs
+// to TF32's ten bits, which is libtorch's default, and returns what held before.
+func AllowTF32(allowed bool) (before bool) {
+	number := map[bool]C.int{true: 1}
+	return C.natten_allow_tf32(number[allowed]) != 0
+}
+
+// ForceCUDABackend makes this OS thread's forward calls run a kernel class of
+// CUDA, or none of them where it refuses; "" and "auto" choose again. It fails
+// where there are no CUDA kernels.
+func ForceCUDABackend(name string) error {
+	text := C.CString(name)
+	defer C.free(unsafe.Pointer(text))
+	return failure(C.natten_cuda_force(text))
+}
+
+// CUDAProblem is a fused call as the choice of kernels sees it; lists have an
+// entry per axis.
+type CUDAProblem struct {
+	Batch, Heads, Dim        int64
+	Length, Kernel, Dilation []int64
+	DType                    gotch.DType
+	RPB, Backward            bool
+}
+
+// WhyCUDABackend says of each kernel class whether it takes the problem on a
+// device, one line each.
+func WhyCUDABackend(p CUDAProblem, device int) (string, error) {
+	var axes []C.int64_t
+	for i := range p.Length {
+		axes = append(axes, C.int64_t(p.Length[i]), C.int64_t(p.Kernel[i]), C.int64_t(p.Dilation[i]))
+	}
+	number := map[bool]C.int{true: 1}
+	var text *C.char
+	err := failure(C.natten_cuda_why(C.int(len(p.Length)), unsafe.SliceData(axes), C.int64_t(p.Batch), C.int64_t(p.Heads),
+		C.int64_t(p.Dim), C.int(p.DType), number[p.RPB], number[p.Backward], C.int(device), &text))
+	if err != nil {
+		return "", err
+	}
+	defer C.natten_free(unsafe.Pointer(text))
+	return C.GoString(text), nil
+}
 
 // CUDAStatus says in one sentence why there are no CUDA kernels ("there is no
 // NVIDIA driver ..."); it is empty where there are.

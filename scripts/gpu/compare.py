@@ -1,6 +1,6 @@
 """The operators on CUDA against the same operators on the CPU in float64.
 
-compare.py LIBNATTEN [--count N] [--seed S] [--kernels tile|any] [--device cuda] [--json FILE]
+compare.py LIBNATTEN [--count N] [--seed S] [--kernels tile|hopper|any] [--device cuda] [--json FILE]
 
 Random configurations, forward and backward; an output may be off by what PyTorch's own attention in that dtype is,
 times two. Prints each failure with the seed that repeats it; exit status 1 when there is one.
@@ -17,7 +17,29 @@ import torch
 OPS = torch.ops.natten
 
 
+def draw_large(rng):
+    """Windows of 512 keys and more, which the wgmma kernel takes."""
+    rank = rng.choice([1, 2, 2, 3])
+    kernel = [rng.randint(*{1: (512, 800), 2: (23, 36), 3: (8, 11)}[rank]) for _ in range(rank)]
+    dilation = [rng.choice([1, 1, 2]) for _ in range(rank)]
+    length = [k * d + rng.randint(0, {1: 400, 2: 24, 3: 8}[rank]) for k, d in zip(kernel, dilation)]
+    dim, value_dim = 8 * rng.randint(5, 16), 8 * rng.randint(1, 16)
+    if rng.random() < 0.6:
+        dim = value_dim = rng.choice([64, 128])
+    group = rng.choice([1, 1, 2])
+    kv_heads = rng.randint(1, 2)
+    return {
+        "dtype": rng.choice([torch.float16, torch.bfloat16]), "batch": rng.randint(1, 2), "length": length, "kernel": kernel,
+        "dilation": dilation, "causal": [rng.random() < 0.25 for _ in kernel],
+        "stride": [rng.randint(1, k) if rng.random() < 0.25 else 1 for k in kernel],
+        "heads": kv_heads * group, "kv_heads": kv_heads, "dim": dim, "value_dim": value_dim, "bias": False,
+        "packed": dim == value_dim and group == 1 and rng.random() < 0.5, "unfused": False,
+    }
+
+
 def draw(rng, kernels):
+    if kernels == "hopper":
+        return draw_large(rng)
     rank = rng.choice([1, 2, 2, 3])
     tile = kernels == "tile"
     dtype = rng.choice([torch.float16, torch.bfloat16] if tile else [torch.float64, torch.float32, torch.float16, torch.bfloat16])
@@ -42,6 +64,7 @@ def draw(rng, kernels):
         "dtype": dtype, "batch": rng.randint(1, 3), "length": length, "kernel": kernel, "dilation": dilation,
         "causal": causal, "stride": stride, "heads": kv_heads * group, "kv_heads": kv_heads, "dim": dim,
         "value_dim": value_dim, "bias": bias, "packed": dim == value_dim and group == 1 and rng.random() < 0.5,
+        "unfused": True,
     }
 
 
@@ -72,6 +95,8 @@ def run(c, tensors, device, dtype):
     every = leaves + ([rpb] if rpb is not None else [])
     grads = torch.autograd.grad(out, every, dout)
     results = {"out": out, "lse": lse, **dict(zip(["dq", "dk", "dv", "drpb"], grads))}
+    if not c["unfused"]:
+        return {name: t.detach().to("cpu", torch.float64) for name, t in results.items()}
     logits = OPS.na_qk(leaves[0], leaves[1], rpb, *geometry, 0.25, c["stride"])
     weights = torch.softmax(logits.float() if logits.dtype != torch.float64 else logits, -1).to(dtype)
     unfused = OPS.na_av(weights, leaves[2], *geometry, c["stride"])

@@ -1,5 +1,6 @@
 """The operators as Python's compilers see them: torch.library.opcheck, torch.compile and torch.export without graph
-breaks, and a TorchScript trace that is saved and loaded again. Exits non-zero at the first failure.
+breaks, for one size and for sizes that change, and a TorchScript trace that is saved and loaded again. Exits non-zero
+at the first failure.
 
     python scripts/peers/opcheck.py build/lib/libnatten.so
 """
@@ -29,6 +30,13 @@ def cases():
         yield f"na_qk {rank}d", natten.na_qk.default, (q, k, rpb, kernel, dilation, causal)
         attn = torch.rand(2, *spatial, 2, slots, dtype=torch.float64, requires_grad=True)
         yield f"na_av {rank}d", natten.na_av.default, (attn, v, kernel, dilation, causal)
+        yield f"na_lse {rank}d", natten.na_lse.default, (q, k, v, rpb, kernel, dilation, causal)
+        extra = tensors(2, 3, 2, 4, count=2)
+        yield f"na with additional keys {rank}d", natten.na.default, (q, k, v, rpb, kernel, dilation, causal, None, [], *extra)
+        one, sizes = [t[0].flatten(0, rank - 1).detach().requires_grad_() for t in (q, k, v)], list(spatial)
+        yield f"na_varlen {rank}d", natten.na_varlen.default, (*one, rpb, sizes, kernel, dilation, causal)
+    outs, lses = tensors(2, 5, 4, count=2), tensors(2, 5, count=2)
+    yield "merge_attentions", natten.merge_attentions.default, (outs, lses)
 
 
 class Attention(torch.nn.Module):
@@ -53,19 +61,28 @@ def main():
 
     model, x = Attention(), torch.randn(2, 8, 9, 16)
     want = model(x)
-    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")  # fullgraph: a graph break is an error
-    got = compiled(x)
-    torch.testing.assert_close(got, want)
-    loss = got.square().sum()
-    gradient = torch.autograd.grad(loss, list(model.parameters()))
-    plain = torch.autograd.grad(model(x).square().sum(), list(model.parameters()))
-    for a, b in zip(gradient, plain):
-        torch.testing.assert_close(a, b)
-    print("torch.compile forward and backward ok, no graph break")
+    other = [torch.randn(3, 8, 9, 16), torch.randn(5, 12, 11, 16)]
+    for backend in ("aot_eager", "inductor"):
+        for dynamic in (None, True):  # None: one size first, then sizes that change
+            torch._dynamo.reset()
+            compiled = torch.compile(model, fullgraph=True, backend=backend, dynamic=dynamic)  # a graph break is an error
+            for y in [x, *other]:
+                got, plain = compiled(y), model(y)
+                torch.testing.assert_close(got, plain)
+                parameters = list(model.parameters())
+                for a, b in zip(torch.autograd.grad(got.square().sum(), parameters), torch.autograd.grad(plain.square().sum(), parameters)):
+                    torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-4)
+            print(f"torch.compile {backend}, dynamic={dynamic}: forward and backward of three sizes ok, no graph break")
 
-    exported = torch.export.export(model, (x,))
-    torch.testing.assert_close(exported.module()(x), want)
-    print("torch.export ok")
+    torch.testing.assert_close(torch.export.export(model, (x,)).module()(x), want)
+    sizes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("height", min=6), 2: torch.export.Dim("width", min=6)}
+    exported = io.BytesIO()
+    torch.export.save(torch.export.export(model, (x,), dynamic_shapes=(sizes,)), exported)
+    exported.seek(0)
+    loaded = torch.export.load(exported).module()
+    for y in [x, *other]:
+        torch.testing.assert_close(loaded(y), model(y))
+    print("torch.export, fixed and with dynamic batch, height and width, saved and loaded: ok")
 
     buffer = io.BytesIO()
     torch.jit.save(torch.jit.trace(model, x), buffer)

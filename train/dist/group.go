@@ -1,6 +1,7 @@
 package dist
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -25,8 +26,9 @@ type Group struct {
 
 // Join meets the other processes and returns when all have come. After timeout
 // it fails and names those that have not; the same time-out holds for every
-// later operation. Close the group in the end.
-func Join(e Environment, timeout time.Duration) (*Group, error) {
+// later operation. It stops waiting when the context ends. Close the group in the
+// end.
+func Join(ctx context.Context, e Environment, timeout time.Duration) (*Group, error) {
 	if e.World < 2 {
 		return nil, fmt.Errorf("dist: Join: %d processes, want at least 2", e.World)
 	}
@@ -42,7 +44,7 @@ func Join(e Environment, timeout time.Duration) (*Group, error) {
 		return nil, fmt.Errorf("dist: rank %d of %d: %s at %s: %w", e.Rank, e.World, what, e.Address(), err)
 	}
 	g := &Group{Environment: e, timeout: timeout, store: store}
-	if err := g.meet(); err != nil {
+	if err := g.meet(ctx); err != nil {
 		g.Close()
 		return nil, err
 	}
@@ -52,18 +54,24 @@ func Join(e Environment, timeout time.Duration) (*Group, error) {
 func prefix(e Environment) string { return fmt.Sprintf("natten/%d/", e.Restarts) }
 
 // meet waits until every rank has said its name, then connects all to all.
-func (g *Group) meet() error {
+func (g *Group) meet(ctx context.Context) error {
 	if err := g.store.Set(joinKey(g.Rank), g.name()); err != nil {
 		return fmt.Errorf("dist: rank %d of %d: store at %s: %w", g.Rank, g.World, g.Address(), err)
 	}
 	deadline := time.Now().Add(g.timeout)
 	var missing []string
 	for rank := range g.World {
-		_, ok, err := g.store.Get(joinKey(rank), time.Until(deadline))
-		if err != nil {
-			return fmt.Errorf("dist: rank %d of %d: store at %s: %w", g.Rank, g.World, g.Address(), err)
+		came := false
+		for first := true; !came && (first || time.Now().Before(deadline)); first = false {
+			var err error
+			if _, came, err = g.store.Get(joinKey(rank), min(time.Second, time.Until(deadline))); err != nil {
+				return fmt.Errorf("dist: rank %d of %d: store at %s: %w", g.Rank, g.World, g.Address(), err)
+			}
+			if ctx.Err() != nil {
+				return fmt.Errorf("dist: rank %d of %d, waiting for rank %d: %w", g.Rank, g.World, rank, context.Cause(ctx))
+			}
 		}
-		if !ok {
+		if !came {
 			missing = append(missing, fmt.Sprint(rank))
 		}
 	}

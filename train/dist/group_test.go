@@ -1,6 +1,7 @@
 package dist_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -15,7 +16,7 @@ import (
 
 func init() {
 	roles["talk"] = func(e dist.Environment) error {
-		g, err := dist.Join(e, 20*time.Second)
+		g, err := dist.Join(context.Background(), e, 20*time.Second)
 		if err != nil {
 			return err
 		}
@@ -42,7 +43,7 @@ func init() {
 	}
 	// Sums until something breaks; rank 1 does what DIST_TEST_END says at the third.
 	roles["until"] = func(e dist.Environment) error {
-		g, err := dist.Join(e, 5*time.Second)
+		g, err := dist.Join(context.Background(), e, 5*time.Second)
 		if err != nil {
 			return err
 		}
@@ -87,6 +88,17 @@ func TestMissing(t *testing.T) {
 	for _, p := range list {
 		require.Contains(t, p.fails(t, 30*time.Second), "of 4: after 5s, missing: rank 1, 3")
 	}
+}
+
+// TestWaitingEnds: a context ends the wait for others.
+func TestWaitingEnds(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	_, err := dist.Join(ctx, dist.Environment{World: 2, Host: "127.0.0.1", Port: freePort(t)}, time.Minute)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, "dist: rank 0 of 2, waiting for rank 1")
+	_, err = dist.Join(context.Background(), dist.Environment{World: 1}, time.Minute)
+	require.ErrorContains(t, err, "1 processes, want at least 2")
 }
 
 // TestLost: when one process dies, hangs or fails, the others end within the

@@ -1,6 +1,7 @@
 package dist_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -145,7 +146,7 @@ var (
 
 func init() {
 	roles["step"] = func(e dist.Environment) error {
-		g, err := dist.Join(e, 20*time.Second)
+		g, err := dist.Join(context.Background(), e, 20*time.Second)
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"runtime"
@@ -27,7 +28,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	g, err := dist.Join(e, time.Minute)
+	g, err := dist.Join(context.Background(), e, time.Minute)
 	if err != nil {
 		return err
 	}

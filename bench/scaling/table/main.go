@@ -92,4 +92,24 @@ func main() {
 		}
 		fmt.Println()
 	}
+	fmt.Println("\n| processes | images/step each | step by the model | images/s by the model | measured |\n|---|---|---|---|---|")
+	for _, m := range here {
+		j := scaling.Job{Stages: []scaling.Stage{{Gradients: 4 * 171986, Backward: m.alone}}, Bucket: 25 << 20, ImageSet: m.batch}
+		s := loopback.Step(j, m.processes)
+		fmt.Printf("| %d | %d | %.0f ms | %.0f | %.0f |\n", m.processes, m.batch, 1e3*s.Total, s.Images, m.measured)
+	}
+}
+
+// What was measured on two cores (docs/scaling.md): Gloo over the loopback
+// interface, and steps of nat_nano_28 at 28x28.
+var loopback = scaling.Cluster{PerNode: 1, Inter: scaling.Link{Latency: 0.36e-3, Bandwidth: 0.55e9}}
+
+var here = []struct {
+	processes, batch int
+	alone            float64 // seconds of a step beside as many processes that do not talk to each other
+	measured         float64 // images per second of all
+}{
+	{1, 128, 128 / 435.6, 435.6},
+	{2, 64, 64 / 378.3, 779.2},
+	{4, 32, 32 / 182.0, 506.6},
 }

@@ -1,4 +1,4 @@
-// The tile program with the host primitives, in the CUDA tile shapes, against
+// The tile program (and by window_test.cpp the window program) with the host primitives, in the CUDA tile shapes, against
 // the definition in double; and the index mathematics where numbers exceed 31
 // bits. Needs neither nvcc nor a GPU.
 //
@@ -17,62 +17,12 @@
 #include <random>
 #include <string>
 
-#include "../../cpu/test/reference.h"
 #include "../tile_host.h"
+#include "support.h"
+#include "window_test.h"
 
 namespace natten::cuda::test {
 namespace {
-
-using natten::cpu::test::Reference;
-
-int failures = 0;
-
-void fail(const std::string& what) {
-  failures++;
-  std::printf("%s\n", what.c_str());
-}
-
-std::string describe(const Problem& p) {
-  std::string text = "b" + std::to_string(p.batch) + " h" + std::to_string(p.heads) + "/" + std::to_string(p.kv_heads) +
-                     " d" + std::to_string(p.dim) + "/" + std::to_string(p.value_dim);
-  for (const Axis& axis : p.axis) {
-    text += " [n" + std::to_string(axis.length) + " k" + std::to_string(axis.kernel) + " d" +
-            std::to_string(axis.dilation) + " s" + std::to_string(axis.stride) + (axis.causal ? " causal]" : "]");
-  }
-  return text;
-}
-
-// A dense [batch, head, token, dim] tensor.
-template <class T>
-struct Dense {
-  std::vector<T> values;
-  View view;
-  Dense(const Problem& p, int64_t heads, int64_t dim) : values(p.batch * heads * p.tokens() * dim) {
-    view.data = values.data();
-    view.axis[2] = dim;
-    view.axis[1] = view.axis[2] * p.axis[2].length;
-    view.axis[0] = view.axis[1] * p.axis[1].length;
-    view.head = view.axis[0] * p.axis[0].length;
-    view.batch = view.head * heads;
-  }
-  void set(const std::vector<double>& from) {
-    for (size_t i = 0; i < from.size(); i++) values[i] = static_cast<T>(from[i]);
-  }
-};
-
-template <class T>
-void expect_near(const Problem& p, unsigned seed, const char* name, const std::vector<T>& got,
-                 const std::vector<double>& want, double tolerance) {
-  double scale = 1e-3, worst = 0;
-  for (double x : want) scale = std::max(scale, std::abs(x));
-  for (size_t i = 0; i < want.size(); i++) {
-    const double error = std::abs(static_cast<double>(got[i]) - want[i]) / scale;
-    if (!(error <= worst)) worst = std::isnan(error) ? 1e30 : error;
-  }
-  if (worst > tolerance) {
-    fail("seed " + std::to_string(seed) + ": " + name + " off by " + std::to_string(worst) + ": " + describe(p));
-  }
-}
 
 template <class T, int kDim>
 void check(const Problem& p, bool with_bias, unsigned seed, double tolerance) {
@@ -309,5 +259,6 @@ int main(int argc, char** argv) {
     }
   }
   std::printf("tile program: %d configurations from seed %u, %d failures\n", configurations, seed, failures);
+  check_windows(configurations, seed);
   return failures == 0 ? 0 : 1;
 }

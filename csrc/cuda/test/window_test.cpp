@@ -1,0 +1,150 @@
+// The window program with the host primitives, in the CUDA kernels' shapes, against the definition in double.
+#include "window_test.h"
+
+#include <c10/util/BFloat16.h>
+#include <c10/util/Half.h>
+
+#include <random>
+
+#include "../window_host.h"
+#include "support.h"
+
+namespace natten::cuda::test {
+namespace {
+
+template <class T, int kDim, bool kBias>
+void run(WindowCall& call, bool with_small_groups, int64_t most) {
+  const Problem& p = call.p;
+  const auto each_block = [&](const auto& f) {
+    for (int64_t head = 0; head < p.heads; head++) {
+      for (int part = 0; part < call.parts; part++) {
+        for (int place = 0; place < call.patching.places; place++) f(head, place, part);
+      }
+    }
+  };
+  call.patching = patching_of(p, static_cast<int>(most), true);
+  call.groups = groups_of(call.patching, true);
+  const auto queries = [&](auto groups) {
+    using Machine = WindowHost<T, kDim, decltype(groups)::value, false>;
+    Machine forward(WindowPass::kForward, call);
+    each_block([&](int64_t head, int place, int part) { window_forward(forward, call, head, place, part); });
+    Machine dq(WindowPass::kQueryGradient, call);
+    each_block([&](int64_t head, int place, int part) { window_dq<kBias>(dq, call, head, place, part); });
+  };
+  if (call.groups == kSmallGroups && with_small_groups) {
+    queries(std::integral_constant<int, kSmallGroups>());
+  } else {
+    call.groups = kKeyGroups;
+    queries(std::integral_constant<int, kKeyGroups>());
+  }
+  if (p.heads != p.kv_heads) return;
+  call.patching = patching_of(p, static_cast<int>(most), false);
+  call.groups = groups_of(call.patching, false);
+  WindowHost<T, kDim, 2, true> dkv(WindowPass::kKeyGradient, call);
+  each_block([&](int64_t head, int place, int part) { window_dkv(dkv, call, head, place, part); });
+}
+
+template <class T, int kDim>
+void check(const Problem& p, bool with_bias, std::mt19937& random, unsigned seed, double tolerance) {
+  std::normal_distribution<double> normal;
+  const auto fill = [&](int64_t count) {
+    std::vector<double> values(count);
+    for (double& x : values) x = static_cast<double>(static_cast<T>(normal(random)));
+    return values;
+  };
+  const int64_t tokens = p.tokens();
+  natten::cpu::test::Reference r;
+  r.q = fill(p.batch * p.heads * tokens * p.dim);
+  r.k = fill(p.batch * p.kv_heads * tokens * p.dim);
+  r.v = fill(p.batch * p.kv_heads * tokens * p.dim);
+  r.dout = fill(p.batch * p.heads * tokens * p.dim);
+  if (with_bias) {
+    r.rpb = fill(p.heads * p.bias_entries());
+    for (double& x : r.rpb) x = static_cast<float>(x);
+  }
+  compute(p, r);
+
+  Dense<T> q(p, p.heads, p.dim), k(p, p.kv_heads, p.dim), v(p, p.kv_heads, p.dim), out(p, p.heads, p.dim),
+      dout(p, p.heads, p.dim), dq(p, p.heads, p.dim), dk(p, p.kv_heads, p.dim), dv(p, p.kv_heads, p.dim);
+  Dense<float> lse(p, p.heads, 1), mean(p, p.heads, 1);
+  q.set(r.q), k.set(r.k), v.set(r.v), dout.set(r.dout);
+  const std::vector<float> rpb(r.rpb.begin(), r.rpb.end());
+  WindowCall call{};
+  call.p = p;
+  call.q = q.view, call.k = k.view, call.v = v.view, call.out = out.view, call.lse = lse.view;
+  call.dout = dout.view, call.dq = dq.view, call.dk = dk.view, call.dv = dv.view, call.mean = mean.view;
+  call.rpb = with_bias ? rpb.data() : nullptr;
+  call.entries = static_cast<int>(p.bias_entries());
+  call.parts = 1 + static_cast<int>(random() % p.batch);
+  call.stages = 1 + static_cast<int>(random() % 2);
+  const int64_t most = 1 + static_cast<int64_t>(random() % kPatchesLimit);
+  const int64_t rows = patching_of(p, static_cast<int>(most), true).places * call.parts;
+  std::vector<float> partial(rows * p.heads * call.entries, -7.0f);
+  call.drpb = partial.data();
+  const bool small = random() % 2 == 0;
+  with_bias ? run<T, kDim, true>(call, small, most) : run<T, kDim, false>(call, small, most);
+  expect_near(p, seed, "window lse", lse.values, r.lse, 1e-5);
+  expect_near(p, seed, "window out", out.values, r.out, tolerance);
+  expect_near(p, seed, "window dq", dq.values, r.dq, 2 * tolerance);
+  if (with_bias) {
+    std::vector<double> drpb(p.heads * call.entries);
+    for (size_t i = 0; i < partial.size(); i++) drpb[i % drpb.size()] += partial[i];
+    expect_near(p, seed, "window drpb", drpb, r.drpb, 2 * tolerance);
+  }
+  if (p.heads != p.kv_heads) return;
+  expect_near(p, seed, "window dk", dk.values, r.dk, 2 * tolerance);
+  expect_near(p, seed, "window dv", dv.values, r.dv, 2 * tolerance);
+}
+
+Problem random_problem(std::mt19937& random, bool* bias) {
+  const auto pick = [&](std::initializer_list<int64_t> values) { return *(values.begin() + random() % values.size()); };
+  Problem p;
+  p.rank = 2;
+  p.batch = pick({1, 1, 2, 3});
+  p.kv_heads = pick({1, 2});
+  p.heads = p.kv_heads * pick({1, 1, 1, 2});
+  p.dim = p.value_dim = pick({32, 32, 64});
+  *bias = random() % 4 != 0;
+  for (int a = 1; a < kAxes; a++) {
+    Axis& axis = p.axis[a];
+    axis.kernel = pick({7, 7, 7, 1, 2, 3, 4, 5, 6});
+    axis.dilation = pick({1, 1, 1, 2, 3});
+    axis.causal = !*bias && random() % 3 == 0;
+    axis.length = axis.kernel * axis.dilation + static_cast<int64_t>(random() % (axis.dilation == 1 ? 26 : 14));
+  }
+  p.scale = 1.0 / std::sqrt(static_cast<double>(p.dim));
+  return p;
+}
+
+}  // namespace
+
+int check_windows(int configurations, unsigned seed) {
+  const int before = failures;
+  for (int i = 0; i < configurations; i++) {
+    std::mt19937 random(seed + i);
+    bool bias = false;
+    const Problem p = random_problem(random, &bias);
+    const auto with = [&](auto element, double tolerance) {
+      using T = decltype(element);
+      if (p.dim == 32) {
+        check<T, 32>(p, bias, random, seed + i, tolerance);
+      } else {
+        check<T, 64>(p, bias, random, seed + i, tolerance);
+      }
+    };
+    switch (i % 3) {
+      case 0:
+        with(0.0f, 2e-5);
+        break;
+      case 1:
+        with(c10::Half(), 4e-3);
+        break;
+      default:
+        with(c10::BFloat16(), 3e-2);
+    }
+  }
+  std::printf("window program: %d configurations from seed %u, %d failures\n", configurations, seed, failures - before);
+  return failures - before;
+}
+
+}  // namespace natten::cuda::test

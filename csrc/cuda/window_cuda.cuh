@@ -1,0 +1,368 @@
+// The primitives of the window program on tensor cores: a warp per patch.
+//
+// Sums are mma.sync fragments: thread t of a warp holds rows t/4 and t/4 + 8,
+// of each eight columns the two from 2 (t%4). Needs sm_80.
+#pragma once
+
+#include "tile_cuda.cuh"
+#include "window_keys.h"
+
+namespace natten::cuda {
+
+// kListed: columns are looked up step by step (dk, dv); else a thread keeps where all of its columns lie.
+template <class T, int kDim_, int kGroups_, bool kListed>
+class WindowMachine {
+ public:
+  using Element = T;
+  static constexpr int kDim = kDim_;
+  static constexpr int kGroups = kGroups_;
+  static constexpr int kSteps = (kGroups + 1) / 2;
+  using Memory = WindowMemory<T, kDim>;
+
+  struct Row {
+    int half;
+  };
+  template <class V>
+  struct Rows {
+    V values[2];
+    __device__ __forceinline__ const V& operator[](Row row) const { return values[row.half]; }
+  };
+  struct Strip {
+    float c[2][4];
+  };
+  struct Sums {
+    float c[kDim / 8][4];
+    __device__ __forceinline__ void clear() {
+#pragma unroll
+      for (int i = 0; i < kDim / 8; i++) c[i][0] = c[i][1] = c[i][2] = c[i][3] = 0.0f;
+    }
+  };
+  struct Operand {
+    uint32_t a[kDim / 16][4];
+  };
+
+  __device__ __forceinline__ WindowMachine(char* shared, WindowPass pass, const WindowCall& call) : groups_(call.groups) {
+    memory_.place(shared, pass, call.patching, call.groups, call.entries, call.stages);
+  }
+
+  __device__ __forceinline__ Memory& memory() { return memory_; }
+  __device__ __forceinline__ static float minus_infinity() { return __int_as_float(0xff800000); }
+  __device__ __forceinline__ static float exp2(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+  }
+  __device__ __forceinline__ static float log2(float x) { return __log2f(x); }
+
+  template <class F>
+  __device__ __forceinline__ void each(int count, const F& f) {
+    for (int i = threadIdx.x; i < count; i += blockDim.x) f(i);
+  }
+  __device__ __forceinline__ void sync() { __syncthreads(); }
+  __device__ __forceinline__ void commit() {
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+  }
+  template <int kPending>
+  __device__ __forceinline__ void wait() {
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+#endif
+  }
+  __device__ __forceinline__ void copy(T* pane, int count, const BoxToken* tokens, const T* image, bool second) {
+    constexpr int kPiece = 16 / sizeof(T), kPieces = kDim / kPiece;
+    const uint32_t to = shared_address(pane);
+    const int piece = threadIdx.x % kPieces, step = blockDim.x / kPieces;
+    const T* const from = image + piece * kPiece;
+#pragma unroll 4
+    for (int i = threadIdx.x / kPieces; i < count; i += step) {
+      const BoxToken token = tokens[i];
+      const T* const source = from + (second ? token.second : token.first);
+#if __CUDA_ARCH__ >= 800
+      asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to + pane_place<T, kDim>(token.row, piece)),
+                   "l"(source)
+                   : "memory");
+#endif
+    }
+  }
+
+  __device__ __forceinline__ void copy_stats(QueryStats* stats, int count, const BoxToken* tokens, const float* lse,
+                                             const float* mean) {
+    const uint32_t to = shared_address(stats);
+    for (int i = threadIdx.x; i < count; i += blockDim.x) {
+      const BoxToken token = tokens[i];
+      copy_word(to + token.row * sizeof(QueryStats), lse + token.lse);
+      copy_word(to + token.row * sizeof(QueryStats) + 4, mean + token.lse);
+    }
+  }
+  __device__ __forceinline__ void prefetch(const T* image, const Rows<int>& at) {
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      const T* const from = image + at.values[half] + lane() % 4 * (kDim / 4);
+      asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
+    }
+  }
+
+  template <class F>
+  __device__ __forceinline__ auto rows(const F& f) {
+    const int row = warp() * kPatchRows + lane() / 4;
+    Rows<decltype(f(0))> result{{f(row), f(row + 8)}};
+    return result;
+  }
+  template <class V, class F>
+  __device__ __forceinline__ auto rows_of(const Rows<V>& from, const F& f) {
+    Rows<decltype(f(Row{0}, from.values[0]))> result{{f(Row{0}, from.values[0]), f(Row{1}, from.values[1])}};
+    return result;
+  }
+  __device__ __forceinline__ Operand operand(const T* image, const Rows<int>& at) {
+    Operand result;
+    const T* const low = image + at.values[0] + lane() % 4 * 2;
+    const T* const high = image + at.values[1] + lane() % 4 * 2;
+#pragma unroll
+    for (int i = 0; i < kDim / 16; i++) {
+#pragma unroll
+      for (int j = 0; j < 2; j++) {
+        result.a[i][j * 2] = __ldg(reinterpret_cast<const uint32_t*>(low + i * 16 + j * 8));
+        result.a[i][j * 2 + 1] = __ldg(reinterpret_cast<const uint32_t*>(high + i * 16 + j * 8));
+      }
+    }
+    return result;
+  }
+  __device__ __forceinline__ Rows<float> row_values(const float* image, const Rows<int>& at) {
+    return {{__ldg(image + at.values[0]), __ldg(image + at.values[1])}};
+  }
+  __device__ __forceinline__ Rows<float> row_dots(const Operand& a, const Operand& b) {
+    float sums[2] = {0.0f, 0.0f};
+#pragma unroll
+    for (int i = 0; i < kDim / 16; i++) {
+#pragma unroll
+      for (int j = 0; j < 4; j++) {
+        const float2 x = unpack(a.a[i][j]), y = unpack(b.a[i][j]);
+        sums[j % 2] += x.x * y.x + x.y * y.y;
+      }
+    }
+    return {{quad_sum(sums[0]), quad_sum(sums[1])}};
+  }
+
+  // Places of the columns this thread fetches: of each eight, number lane % 8, from its piece lane / 8 on.
+  template <class F>
+  __device__ __forceinline__ void columns(const F& f) {
+#pragma unroll
+    for (int g = 0; g < kGroups; g++) address_[g] = pane_place<T, kDim>(f(warp(), g * 8 + lane() % 8), lane() / 8);
+  }
+  template <class F>
+  __device__ __forceinline__ void tables(const F& f) {
+    table_ = memory_.tables + f(warp()) * (kGroups * kGroupValues) + lane() * 4;
+  }
+  template <class F>
+  __device__ __forceinline__ void steps(const F& f) {
+    steps_ = __shfl_sync(0xffffffffu, f(warp()), 0);
+  }
+  __device__ __forceinline__ bool within(int step) const { return step < steps_; }
+  __device__ __forceinline__ void step(int step) {
+    const int* const columns = memory_.columns + (warp() * groups_ + step * 2) * 8;
+    address_[0] = columns[lane() % 8] ^ (lane() / 8 * 16);
+    address_[1] = columns[8 + lane() % 8] ^ (lane() / 8 * 16);
+  }
+
+  __device__ __forceinline__ void clear(Strip& strip) {
+#pragma unroll
+    for (int h = 0; h < 2; h++) strip.c[h][0] = strip.c[h][1] = strip.c[h][2] = strip.c[h][3] = 0.0f;
+  }
+  __device__ __forceinline__ void begin(Strip& strip, int step) {
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      if (!full(step, h)) continue;
+      const float4 x = *reinterpret_cast<const float4*>(table_ + (step * 2 + h) * kGroupValues);
+      strip.c[h][0] = x.x, strip.c[h][1] = x.y, strip.c[h][2] = x.z, strip.c[h][3] = x.w;
+    }
+  }
+  __device__ __forceinline__ void add(Strip& to, const Strip& from, int step) {
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      if (!full(step, h)) continue;
+#pragma unroll
+      for (int j = 0; j < 4; j++) to.c[h][j] += from.c[h][j];
+    }
+  }
+  __device__ __forceinline__ void add_to_table(const Strip* strips, int patch) {
+    if (patch != warp()) return;
+#pragma unroll
+    for (int step = 0; step < kSteps; step++) {
+#pragma unroll
+      for (int h = 0; h < 2; h++) {
+        if (!full(step, h)) continue;
+        float4* const at = reinterpret_cast<float4*>(table_ + (step * 2 + h) * kGroupValues);
+        float4 x = *at;
+        x.x += strips[step].c[h][0], x.y += strips[step].c[h][1], x.z += strips[step].c[h][2], x.w += strips[step].c[h][3];
+        *at = x;
+      }
+    }
+  }
+  template <class F>
+  __device__ __forceinline__ void each_score(Strip& strip, int step, const F& f) {
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      if (!full(step, h)) continue;
+#pragma unroll
+      for (int j = 0; j < 4; j++) f(Row{j / 2}, strip.c[h][j]);
+    }
+  }
+  template <class F>
+  __device__ __forceinline__ void pair(Strip& a, Strip& b, int step, const F& f) {
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      if (!full(step, h)) continue;
+#pragma unroll
+      for (int j = 0; j < 4; j++) f(Row{j / 2}, a.c[h][j], b.c[h][j]);
+    }
+  }
+  template <class F>
+  __device__ __forceinline__ void pair_listed(Strip& a, Strip& b, int step, const QueryStats* stats, const F& f) {
+    const char* const bias = reinterpret_cast<const char*>(memory_.bias);
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      const int group = warp() * groups_ + step * 2 + h;
+      const int2 columns = *reinterpret_cast<const int2*>(memory_.columns + group * 8 + lane() % 4 * 2);
+      const uint2 places = *reinterpret_cast<const uint2*>(memory_.bias_places + group * kGroupValues + lane() * 4);
+      constexpr int kRow = kDim * sizeof(T);
+      const QueryStats query[2] = {stats[static_cast<unsigned>(columns.x) / kRow],
+                                   stats[static_cast<unsigned>(columns.y) / kRow]};
+#pragma unroll
+      for (int j = 0; j < 4; j++) {
+        const uint32_t pair = j < 2 ? places.x : places.y, place = j % 2 == 0 ? pair & 0xffff : pair >> 16;
+        f(Row{j / 2}, *reinterpret_cast<const float*>(bias + place), query[j % 2], a.c[h][j], b.c[h][j]);
+      }
+    }
+  }
+  __device__ __forceinline__ void row_max(Strip& strip, int step, Rows<float>& top) {
+    each_score(strip, step, [&](Row row, float& x) { top.values[row.half] = fmaxf(top.values[row.half], x); });
+  }
+  __device__ __forceinline__ void row_sum(Strip& strip, int step, Rows<float>& total) {
+    each_score(strip, step, [&](Row row, float& x) { total.values[row.half] += x; });
+  }
+  __device__ __forceinline__ void finish_row_sum(Rows<float>& total) {
+    total.values[0] = quad_sum(total.values[0]);
+    total.values[1] = quad_sum(total.values[1]);
+  }
+  __device__ __forceinline__ void finish_row_max(Rows<float>& top) {
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      top.values[half] = fmaxf(top.values[half], __shfl_xor_sync(0xffffffffu, top.values[half], 1));
+      top.values[half] = fmaxf(top.values[half], __shfl_xor_sync(0xffffffffu, top.values[half], 2));
+    }
+  }
+
+  __device__ __forceinline__ void multiply_transposed(Strip& strip, const Operand& a, const T* pane, int step) {
+    const uint32_t base = shared_address(pane);
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      if (!full(step, h)) continue;
+#pragma unroll
+      for (int d = 0; d < kDim; d += 32) {
+        uint32_t right[4];
+        load_matrices_at(right, base + (address(step, h) ^ (d * sizeof(T))));
+        mma<T>(strip.c[h], a.a[d / 16], right[0], right[1]);
+        mma<T>(strip.c[h], a.a[d / 16 + 1], right[2], right[3]);
+      }
+    }
+  }
+  __device__ __forceinline__ void multiply(Sums& sums, const Strip& strip, const T* pane, int step) {
+    uint32_t left[4];
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      left[h * 2] = full(step, h) ? pack_pair<T>(strip.c[h][0], strip.c[h][1]) : 0;
+      left[h * 2 + 1] = full(step, h) ? pack_pair<T>(strip.c[h][2], strip.c[h][3]) : 0;
+    }
+    const uint32_t base = shared_address(pane);
+#pragma unroll
+    for (int d = 0; d < kDim; d += 32) {
+      uint32_t low[4], high[4] = {0, 0, 0, 0};
+      load_transposed_at(low, base + (address(step, 0) ^ (d * sizeof(T))));
+      if (full(step, 1)) load_transposed_at(high, base + (address(step, 1) ^ (d * sizeof(T))));
+#pragma unroll
+      for (int i = 0; i < 4; i++) mma<T>(sums.c[d / 8 + i], left, low[i], high[i]);
+    }
+  }
+  // The four threads of a row trade their pairs for sixteen bytes in a piece.
+  __device__ __forceinline__ void store(const Sums& sums, const Rows<float>& factor, T* image, const Rows<int>& at) {
+    const bool odd = lane() % 2 != 0, high = lane() / 2 % 2 != 0;
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+#pragma unroll
+      for (int d = 0; d < kDim / 8; d += 4) {
+        uint32_t w[4];
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+          w[i] = pack_pair<T>(sums.c[d + i][half * 2] * factor.values[half], sums.c[d + i][half * 2 + 1] * factor.values[half]);
+        }
+        const uint32_t a = __shfl_xor_sync(0xffffffffu, odd ? w[0] : w[1], 1);
+        const uint32_t b = __shfl_xor_sync(0xffffffffu, odd ? w[2] : w[3], 1);
+        if (odd) {
+          w[0] = a, w[2] = b;
+        } else {
+          w[1] = a, w[3] = b;
+        }
+        const uint32_t x = __shfl_xor_sync(0xffffffffu, high ? w[0] : w[2], 2);
+        const uint32_t y = __shfl_xor_sync(0xffffffffu, high ? w[1] : w[3], 2);
+        if (high) {
+          w[0] = x, w[1] = y;
+        } else {
+          w[2] = x, w[3] = y;
+        }
+        if (at.values[half] >= 0) {
+          *reinterpret_cast<uint4*>(image + at.values[half] + d * 8 + lane() % 4 * 8) = make_uint4(w[0], w[1], w[2], w[3]);
+        }
+      }
+    }
+  }
+  __device__ __forceinline__ void store_rows(const Rows<float>& values, float* image, const Rows<int>& at) {
+    if (lane() % 4 != 0) return;
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      if (at.values[half] >= 0) image[at.values[half]] = values.values[half];
+    }
+  }
+
+ private:
+  __device__ __forceinline__ static int lane() { return threadIdx.x % 32; }
+  __device__ __forceinline__ static int warp() { return threadIdx.x / 32; }
+  // Whether group h of a step exists: all but, where their number is odd, the last.
+  __device__ __forceinline__ static constexpr bool full(int step, int h) {
+    return kListed || kGroups % 2 == 0 || h == 0 || step * 2 + 1 < kGroups;
+  }
+  __device__ __forceinline__ uint32_t address(int step, int h) const { return address_[kListed ? h : step * 2 + h]; }
+  __device__ __forceinline__ static float2 unpack(uint32_t pair) {
+    if constexpr (std::is_same_v<T, __half>) {
+      return __half22float2(*reinterpret_cast<const __half2*>(&pair));
+    } else {
+      return __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&pair));
+    }
+  }
+  __device__ __forceinline__ static void copy_word(uint32_t to, const float* from) {
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from) : "memory");
+#endif
+  }
+  __device__ __forceinline__ static float quad_sum(float x) {
+    x += __shfl_xor_sync(0xffffffffu, x, 1);
+    return x + __shfl_xor_sync(0xffffffffu, x, 2);
+  }
+  __device__ __forceinline__ static void load_matrices_at(uint32_t* r, uint32_t at) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(at));
+  }
+  __device__ __forceinline__ static void load_transposed_at(uint32_t* r, uint32_t at) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(at));
+  }
+  Memory memory_;
+  uint32_t address_[kListed ? 2 : kGroups];
+  float* table_ = nullptr;
+  int groups_, steps_ = 0;
+};
+
+}  // namespace natten::cuda

@@ -1,0 +1,223 @@
+// The primitives of the window program as plain loops: one thread does what a block does.
+#pragma once
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "window_keys.h"
+
+namespace natten::cuda {
+
+template <class T, int kDim_, int kGroups_, bool kListed>
+class WindowHost {
+ public:
+  using Element = T;
+  static constexpr int kDim = kDim_;
+  static constexpr int kGroups = kGroups_;
+  static constexpr int kSteps = (kGroups + 1) / 2;
+  using Memory = WindowMemory<T, kDim>;
+
+  WindowHost(WindowPass pass, const WindowCall& call) : patches_(call.patching.warps()), groups_(call.groups) {
+    // What nobody wrote must not matter.
+    const size_t bytes = memory_.place(nullptr, pass, call.patching, call.groups, call.entries, call.stages);
+    buffer_.assign(bytes + 128, static_cast<char>(0xff));
+    memory_.place(buffer_.data() + (128 - reinterpret_cast<uintptr_t>(buffer_.data()) % 128), pass, call.patching,
+                  call.groups, call.entries, call.stages);
+    address_.resize(patches_ * groups_ * 8);
+    steps_.assign(patches_, kSteps);
+    tables_.resize(patches_);
+  }
+
+  struct Values : std::vector<float> {
+    using std::vector<float>::vector;
+    void clear() { std::fill(begin(), end(), 0.0f); }
+  };
+  static constexpr int kMost = kPatchesLimit * kPatchRows;
+  struct Strip : Values {
+    Strip() : Values(kMost * 16) {}
+  };
+  struct Sums : Values {
+    Sums() : Values(kMost * kDim) {}
+  };
+  struct Operand {
+    std::vector<const T*> rows;
+  };
+  template <class V>
+  struct Rows {
+    std::vector<V> values;
+    const V& operator[](int row) const { return values[row]; }
+  };
+
+  Memory& memory() { return memory_; }
+  static float minus_infinity() { return -std::numeric_limits<float>::infinity(); }
+  static float exp2(float x) { return std::exp2(x); }
+  static float log2(float x) { return std::log2(x); }
+
+  template <class F>
+  void each(int count, const F& f) {
+    for (int i = 0; i < count; i++) f(i);
+  }
+  void sync() {}
+  void commit() {}
+  template <int kPending>
+  void wait() {}
+  void copy(T* pane, int count, const BoxToken* tokens, const T* image, bool second) {
+    for (int i = 0; i < count; i++) {
+      const T* const from = image + (second ? tokens[i].second : tokens[i].first);
+      for (int d = 0; d < kDim; d++) element(pane, pane_place<T, kDim>(tokens[i].row, 0), d) = from[d];
+    }
+  }
+  void copy_stats(QueryStats* stats, int count, const BoxToken* tokens, const float* lse, const float* mean) {
+    for (int i = 0; i < count; i++) stats[tokens[i].row] = {lse[tokens[i].lse], mean[tokens[i].lse]};
+  }
+  void prefetch(const T*, const Rows<int>&) {}
+
+  template <class F>
+  auto rows(const F& f) {
+    Rows<decltype(f(0))> result;
+    for (int r = 0; r < count(); r++) result.values.push_back(f(r));
+    return result;
+  }
+  template <class V, class F>
+  auto rows_of(const Rows<V>& from, const F& f) {
+    return rows([&](int r) { return f(r, from[r]); });
+  }
+  Operand operand(const T* image, const Rows<int>& at) {
+    Operand result;
+    for (int r = 0; r < count(); r++) result.rows.push_back(image + at[r]);
+    return result;
+  }
+  Rows<float> row_values(const float* image, const Rows<int>& at) {
+    return rows([&](int r) { return image[at[r]]; });
+  }
+  Rows<float> row_dots(const Operand& a, const Operand& b) {
+    return rows([&](int r) {
+      float sum = 0;
+      for (int d = 0; d < kDim; d++) sum += static_cast<float>(a.rows[r][d]) * static_cast<float>(b.rows[r][d]);
+      return sum;
+    });
+  }
+
+  template <class F>
+  void columns(const F& f) {
+    for (int patch = 0; patch < patches_; patch++) {
+      for (int c = 0; c < kGroups * 8; c++) {
+        address_[patch * groups_ * 8 + c] = pane_place<T, kDim>(f(patch, c), 0);
+      }
+    }
+  }
+  template <class F>
+  void tables(const F& f) {
+    for (int patch = 0; patch < patches_; patch++) tables_[patch] = f(patch);
+  }
+  template <class F>
+  void steps(const F& f) {
+    for (int patch = 0; patch < patches_; patch++) steps_[patch] = f(patch);
+  }
+  bool within(int step) const {
+    for (int patch = 0; patch < patches_; patch++) {
+      if (step < steps_[patch]) return true;
+    }
+    return false;
+  }
+  void step(int) { std::copy(memory_.columns, memory_.columns + address_.size(), address_.begin()); }
+
+  // Calls f(row, column of the strip) for what a step has.
+  template <class F>
+  void each_place(int step, const F& f) {
+    for (int r = 0; r < count(); r++) {
+      if (kListed && step >= steps_[r / kPatchRows]) continue;
+      for (int c = 0; c < 16; c++) {
+        if (kListed || step * 2 + c / 8 < kGroups) f(r, c);
+      }
+    }
+  }
+  void clear(Strip& strip) { strip.clear(); }
+  void begin(Strip& strip, int step) {
+    each_place(step, [&](int r, int c) { strip[r * 16 + c] = table(r)[table_place(r % 16, step * 16 + c)]; });
+  }
+  void add(Strip& to, const Strip& from, int step) {
+    each_place(step, [&](int r, int c) { to[r * 16 + c] += from[r * 16 + c]; });
+  }
+  void add_to_table(const Strip* strips, int patch) {
+    for (int step = 0; step < kSteps; step++) {
+      each_place(step, [&](int r, int c) {
+        if (r / kPatchRows == patch) table(r)[table_place(r % 16, step * 16 + c)] += strips[step][r * 16 + c];
+      });
+    }
+  }
+  template <class F>
+  void each_score(Strip& strip, int step, const F& f) {
+    each_place(step, [&](int r, int c) { f(r, strip[r * 16 + c]); });
+  }
+  template <class F>
+  void pair(Strip& a, Strip& b, int step, const F& f) {
+    each_place(step, [&](int r, int c) { f(r, a[r * 16 + c], b[r * 16 + c]); });
+  }
+  template <class F>
+  void pair_listed(Strip& a, Strip& b, int step, const QueryStats* stats, const F& f) {
+    each_place(step, [&](int r, int c) {
+      const int patch = r / kPatchRows, column = step * 16 + c;
+      const int row = column_place(r, step, c) / (kDim * static_cast<int>(sizeof(T)));
+      const unsigned short place =
+          memory_.bias_places[patch * groups_ * kGroupValues + table_place(r % kPatchRows, column)];
+      f(r, memory_.bias[place / sizeof(float)], stats[row], a[r * 16 + c], b[r * 16 + c]);
+    });
+  }
+  void row_max(Strip& strip, int step, Rows<float>& top) {
+    each_place(step, [&](int r, int c) { top.values[r] = std::max(top.values[r], strip[r * 16 + c]); });
+  }
+  void finish_row_max(Rows<float>&) {}
+  void row_sum(Strip& strip, int step, Rows<float>& total) {
+    each_place(step, [&](int r, int c) { total.values[r] += strip[r * 16 + c]; });
+  }
+  void finish_row_sum(Rows<float>&) {}
+
+  void multiply_transposed(Strip& strip, const Operand& a, T* pane, int step) {
+    each_place(step, [&](int r, int c) {
+      float sum = strip[r * 16 + c];
+      for (int d = 0; d < kDim; d++) {
+        sum += static_cast<float>(a.rows[r][d]) * static_cast<float>(element(pane, column_place(r, step, c), d));
+      }
+      strip[r * 16 + c] = sum;
+    });
+  }
+  void multiply(Sums& sums, const Strip& strip, T* pane, int step) {
+    each_place(step, [&](int r, int c) {
+      const float x = static_cast<float>(static_cast<T>(strip[r * 16 + c]));
+      for (int d = 0; d < kDim; d++) {
+        sums[r * kDim + d] += x * static_cast<float>(element(pane, column_place(r, step, c), d));
+      }
+    });
+  }
+  void store(const Sums& sums, const Rows<float>& factor, T* image, const Rows<int>& at) {
+    for (int r = 0; r < count(); r++) {
+      for (int d = 0; at[r] >= 0 && d < kDim; d++) image[at[r] + d] = static_cast<T>(sums[r * kDim + d] * factor[r]);
+    }
+  }
+  void store_rows(const Rows<float>& values, float* image, const Rows<int>& at) {
+    for (int r = 0; r < count(); r++) {
+      if (at[r] >= 0) image[at[r]] = values[r];
+    }
+  }
+
+ private:
+  int count() const { return patches_ * kPatchRows; }
+  float* table(int row) { return memory_.tables + tables_[row / kPatchRows] * kGroups * kGroupValues; }
+  int column_place(int row, int step, int c) const {
+    return address_[row / kPatchRows * groups_ * 8 + step * 16 + c];
+  }
+  // Element d of the row that starts at `place`, its pieces in the pane's order.
+  static T& element(T* pane, int place, int d) {
+    constexpr int kPiece = 16 / static_cast<int>(sizeof(T));
+    return *reinterpret_cast<T*>(reinterpret_cast<char*>(pane) + (place ^ (d / kPiece * 16)) + d % kPiece * sizeof(T));
+  }
+
+  std::vector<char> buffer_;
+  Memory memory_{};
+  int patches_, groups_;
+  std::vector<int> address_, steps_, tables_;
+};
+
+}  // namespace natten::cuda
