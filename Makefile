@@ -70,17 +70,22 @@ test: build test-setup test-csrc ## build, vet and run all tests
 test-setup:
 	@scripts/test-setup
 
-# The library's own tests: csrc's target of that name, or its kernel test alone.
+# The library's own tests: kernels, their memory, the operators' contract, and the CUDA tile programs on the host.
+TEST_PROGRAMS = cpu-test cpu-pool contract-test tile-test hopper-test
 test-csrc: build
-	+@if grep -q '^test:' csrc/Makefile; then $(CSRC) test; else $(CSRC) cpu-test cpu-pool && build/bin/cpu-test && build/bin/cpu-pool; fi
-	+@$(CSRC) tile-test && build/bin/tile-test
-	+@$(CSRC) hopper-test && build/bin/hopper-test
+	+@$(CSRC) $(TEST_PROGRAMS)
+	build/bin/cpu-test
+	build/bin/cpu-pool
+	build/bin/contract-test 2000
+	build/bin/tile-test
+	build/bin/hopper-test
 
+SANITIZED = $(CURDIR)/build/sanitize
 test-sanitize: ready ## run the library's tests under the address and undefined-behaviour sanitizers
-	+@if grep -q '^test-sanitize:' csrc/Makefile; then $(CSRC) test-sanitize; else \
-	  $(CSRC) SANITIZE=address,undefined BUILD=$(CURDIR)/build/sanitize cpu-test cpu-pool && \
-	  ASAN_OPTIONS=detect_leaks=0 build/sanitize/bin/cpu-test 60 && \
-	  ASAN_OPTIONS=detect_leaks=0 build/sanitize/bin/cpu-pool; fi
+	+@$(CSRC) SANITIZE=address,undefined CXXFLAGS="-O1 -g1" BUILD=$(SANITIZED) cpu-test cpu-pool contract-test
+	ASAN_OPTIONS=detect_leaks=0 $(SANITIZED)/bin/cpu-test 60
+	ASAN_OPTIONS=detect_leaks=0 $(SANITIZED)/bin/cpu-pool
+	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 $(SANITIZED)/bin/contract-test 1000
 
 # Each is a Go module of its own, built as a user would: with the exports that natten prints.
 test-examples: build ## build and run the modules under examples/
@@ -102,6 +107,13 @@ ifneq ($(wildcard scripts/bench-peers),)
 bench-peers: build
 	scripts/bench-peers $(ARGS)
 endif
+
+.PHONY: peers check-peers
+peers: ## make the Python environment of the projects compared with (once: minutes, about 8 GB)
+	scripts/peers-env
+
+check-peers: build ## compare operators, messages and compiled graphs with NATTEN and PyTorch in Python
+	scripts/check-peers $(ARGS)
 
 lint: ready ## check formatting, go vet, staticcheck, shellcheck
 	@scripts/lint

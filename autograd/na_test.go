@@ -63,8 +63,8 @@ func number(t *testing.T, x *ts.Tensor) float64 {
 	return v
 }
 
-// checkEveryMode compares reverse, double-backward, forward and
-// forward-over-reverse derivatives with central differences and each other.
+// checkEveryMode compares reverse, double-backward and forward-mode derivatives
+// and both nestings of the modes with central differences and each other.
 func checkEveryMode(t *testing.T, f function, in []*ts.Tensor) {
 	s := torch.NewScope()
 	defer s.Close()
@@ -123,6 +123,23 @@ func checkEveryMode(t *testing.T, f function, in []*ts.Tensor) {
 			}
 			got, err := torch.Slice[float64](s.Own(g, nil))
 			require.NoError(t, err)
+			require.InDeltaSlice(t, hvp[i], got, 1e-9*(1+scaleOf(hvp[i])), "reverse over forward, input %d", i)
+		}
+		slopes, err := autograd.Grad([]*ts.Tensor{value(s, f, duals, w)}, duals, autograd.GradOptions{})
+		require.NoError(t, err)
+		for i, g := range slopes {
+			along := s.Own(autograd.Tangent(s.Own(g, nil)))
+			require.NoError(t, s.Err())
+			if along == nil {
+				require.Zero(t, scaleOf(hvp[i]), "forward over reverse has no tangent for input %d", i)
+				continue
+			}
+			got, err := torch.Slice[float64](along)
+			require.NoError(t, err)
+			if hvp[i] == nil {
+				require.Zero(t, scaleOf(got), "forward over reverse, input %d", i)
+				continue
+			}
 			require.InDeltaSlice(t, hvp[i], got, 1e-9*(1+scaleOf(hvp[i])), "forward over reverse, input %d", i)
 		}
 		return nil

@@ -41,7 +41,8 @@ type Checkpoint struct {
 	Config *HFConfig
 	// Tensors is the state dict, in the file's order.
 	Tensors *StateDict
-	// Metadata holds safetensors' string metadata; nil where there is none.
+	// Metadata holds safetensors' string metadata, or a TorchScript archive's extra files by name; nil where there is
+	// none.
 	Metadata map[string]string
 	// Extra holds the plain values of a torch training checkpoint around and between its tensors, such as epoch,
 	// arch and args, in Go's types: nil, bool, int64, float64, string, []byte, []any, map[string]any. Entries with

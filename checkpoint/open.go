@@ -132,7 +132,7 @@ func (c *Checkpoint) readTorch(file []byte, read func([]byte, *Options) (*torchF
 	}
 	c.Format = format
 	if t.script {
-		c.Format = FormatTorchScript
+		c.Format, c.Metadata = FormatTorchScript, t.extra
 	}
 	named, extra, err := pickWeights(t.root, opts)
 	if err != nil {

@@ -14,9 +14,14 @@ type torchFile struct {
 	bigEndian bool
 	// script marks TorchScript archives, which gotch's VarStore.Save writes too.
 	script bool
+	// extra are the files that a TorchScript archive carries along (torch.jit.save's _extra_files), by name.
+	extra map[string]string
 	// prepare loads the storages that tensors need, checking their checksums on all processors.
 	prepare func(tensors []*torchTensor) error
 }
+
+// maxExtraFile is the size up to which a script's extra files are read, in bytes.
+const maxExtraFile = 16 << 20
 
 // readTorchZip reads the zip form of torch.save (PyTorch 1.6 and newer) and TorchScript archives:
 //
@@ -24,6 +29,7 @@ type torchFile struct {
 //	NAME/data/KEY     the bytes of a storage
 //	NAME/byteorder    "little" or "big"; little where it is missing
 //	NAME/constants.pkl, NAME/code/  only in TorchScript archives; not looked into
+//	NAME/extra/FILE   files of any content, in TorchScript archives
 func readTorchZip(file []byte, opts *Options) (*torchFile, error) {
 	entries, err := readZip(file)
 	if err != nil {
@@ -57,6 +63,18 @@ func readTorchZip(file []byte, opts *Options) (*torchFile, error) {
 			out.bigEndian = true
 		default:
 			return nil, fmt.Errorf("%s is %s, neither little nor big", quoteShort(e.name), quoteShort(string(order)))
+		}
+	}
+	for _, e := range entries {
+		if name, ok := strings.CutPrefix(e.name, prefix+"extra/"); ok && out.script && e.size <= maxExtraFile {
+			content, err := e.bytes(inflate)
+			if err != nil {
+				return nil, err
+			}
+			if out.extra == nil {
+				out.extra = map[string]string{}
+			}
+			out.extra[name] = string(content)
 		}
 	}
 	program, err := byName[prefix+"data.pkl"].bytes(inflate)

@@ -67,6 +67,9 @@ Tensor na_with_extras(const Tensor& q, const Tensor& k, const Tensor& v, const O
   const Problem problem = check_na("na", q, k, v, rpb, geometry, scale);
   check_extra("na", q, v, extras.k, extras.v, problem);
   check_dropout("na", extras.dropout_p);
+  if (has(extras.k) && extras.k->size(1) == 0) {
+    return ops::na(q, k, v, rpb, geometry, scale, {{}, {}, extras.dropout_p, extras.seed});
+  }
   if (extras.dropout_p == 0) {
     auto [out, lse] = ops::na_lse(q, k, v, rpb, geometry, scale);
     const Tensor logits = extra_logits(q, *extras.k, problem);

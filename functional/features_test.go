@@ -49,6 +49,17 @@ func TestAdditionalKeysShareTheSoftmax(t *testing.T) {
 	}
 }
 
+// No additional keys at all are none.
+func TestNoAdditionalKeys(t *testing.T) {
+	s := torch.NewScope()
+	defer s.Close()
+	q, none := s.Randn([]int64{2, 5, 2, 4}, gotch.Float, torch.CPU), s.Zeros([]int64{2, 0, 2, 4}, gotch.Float, torch.CPU)
+	want := s.Own(functional.NA1D(q, q, q, functional.K(3)))
+	got := s.Own(functional.NA1D(q, q, q, functional.Options{KernelSize: []int64{3}, ExtraK: none, ExtraV: none}))
+	require.NoError(t, s.Err())
+	require.Equal(t, floats(t, want), floats(t, got))
+}
+
 func TestLogSumExpIsThatOfTheLogits(t *testing.T) {
 	s := torch.NewScope()
 	defer s.Close()

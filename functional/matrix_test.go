@@ -33,24 +33,29 @@ type configuration struct {
 	dtype, rpbDType gotch.DType
 	layout          functional.Layout
 	memory          memory
-	unfused         bool
+	mode            mode
 	rpb             bool
 	defaultScale    bool
 	wanted          [4]bool // gradients of q, k, v, rpb
 }
 
 func (c *configuration) String() string {
-	return fmt.Sprintf("%+v %s rpb=%v(%s) %s memory=%d unfused=%v default scale=%v gradients=%v",
-		c.Problem, dtypeName(c.dtype), c.rpb, dtypeName(c.rpbDType), c.layout, c.memory, c.unfused, c.defaultScale, c.wanted)
+	return fmt.Sprintf("%+v %s rpb=%v(%s) %s memory=%d %s default scale=%v gradients=%v",
+		c.Problem, dtypeName(c.dtype), c.rpb, dtypeName(c.rpbDType), c.layout, c.memory, c.mode, c.defaultScale, c.wanted)
 }
 
 // draw makes a small configuration: at most a few hundred tokens.
 func draw(r *rand.Rand) *configuration {
 	c := &configuration{
-		dtype:   oneOf(r, gotch.Double, gotch.Double, gotch.Float, gotch.Float, gotch.Half, gotch.BFloat16),
-		layout:  oneOf(r, functional.HeadsLast, functional.HeadsFirst),
-		memory:  oneOf(r, contiguous, otherLayout, padded, gaps, packed),
-		unfused: r.IntN(3) == 0,
+		dtype:  oneOf(r, gotch.Double, gotch.Double, gotch.Float, gotch.Float, gotch.Half, gotch.BFloat16),
+		layout: oneOf(r, functional.HeadsLast, functional.HeadsFirst),
+		memory: oneOf(r, contiguous, otherLayout, padded, gaps, packed),
+		mode:   oneOf(r, fusedCall, fusedCall, fusedCall, unfusedPair, unfusedPair, withLSE, withExtra, nestedBatch, packedBatch),
+	}
+	if c.mode == nestedBatch || c.mode == packedBatch {
+		c.layout, c.memory = functional.HeadsLast, contiguous
+	} else if c.mode != fusedCall && c.mode != unfusedPair && c.memory == packed {
+		c.memory = contiguous
 	}
 	c.rpbDType = c.dtype
 	if c.dtype != gotch.Double && r.IntN(2) == 0 {
@@ -93,7 +98,7 @@ func draw(r *rand.Rand) *configuration {
 	c.Scale = 0.1 + r.Float64()
 	if c.defaultScale {
 		c.Scale = 1 / math.Sqrt(float64(c.Dim))
-		if c.unfused {
+		if c.mode == unfusedPair {
 			c.Scale = 1
 		}
 	}
@@ -258,6 +263,14 @@ func (k checker) gradients(names []string, leaves []*ts.Tensor, wanted []bool, w
 // check runs one configuration forward and backward.
 func check(t *testing.T, r *rand.Rand, c *configuration) {
 	t.Helper()
+	switch c.mode {
+	case withLSE, withExtra:
+		checkJoint(t, r, c)
+		return
+	case nestedBatch, packedBatch:
+		checkRagged(t, r, c)
+		return
+	}
 	s := torch.NewScope()
 	defer s.Close()
 	q, qv := c.operand(t, s, r, c.Heads, c.Dim)
@@ -270,15 +283,7 @@ func check(t *testing.T, r *rand.Rand, c *configuration) {
 	}
 	o := c.options()
 	var rpbv []float64
-	if c.rpb {
-		shape := []int64{int64(c.Heads)}
-		for _, a := range c.Axes {
-			shape = append(shape, int64(2*a.Kernel-1))
-		}
-		o.RPB = s.ToDevice(s.Own(torch.FromSlice(normal(r, count(shape)), shape...)), device, c.rpbDType)
-		rpbv = values(t, o.RPB)
-		s.RequiresGrad(o.RPB, c.wanted[3])
-	}
+	o.RPB, rpbv = c.bias(t, s, r)
 	s.RequiresGrad(q, c.wanted[0])
 	s.RequiresGrad(k, c.wanted[1])
 	s.RequiresGrad(v, c.wanted[2])
@@ -286,7 +291,7 @@ func check(t *testing.T, r *rand.Rand, c *configuration) {
 
 	check := checker{t, s, c}
 	rank := len(c.Axes)
-	if !c.unfused {
+	if c.mode == fusedCall {
 		dout, doutv := c.operand(t, s, r, c.Heads, c.ValueDim)
 		want, size := c.Attention(qv, kv, vv, rpbv, doutv), c.Magnitudes(qv, kv, vv, rpbv, doutv)
 		out := s.Own(fused[rank-1](q, k, v, o))
@@ -331,11 +336,17 @@ func check(t *testing.T, r *rand.Rand, c *configuration) {
 var configurations = flag.Int("configurations", 2400, "how many random configurations TestMatrixAgainstDefinition draws")
 
 // The matrix: rank x dtype x layout x memory x kernel x dilation x stride x
-// causal x rpb x grouped heads x head dims x fused or not, drawn at random.
+// causal x rpb x grouped heads x head dims x mode, drawn at random.
 func TestMatrixAgainstDefinition(t *testing.T) {
 	r := seeded(t)
+	seen := coverage{}
 	for i := 0; i < *configurations; i++ {
-		check(t, r, draw(r))
+		c := draw(r)
+		check(t, r, c)
+		seen.add(c)
+	}
+	if *configurations >= 2000 {
+		seen.require(t)
 	}
 	t.Logf("%d configurations in %s", *configurations, torch.CPUInstructionSet())
 }

@@ -84,6 +84,6 @@ func ExampleOpen() {
 	fmt.Println(report)
 	fmt.Println(frozen, "tensors frozen", err)
 	// Output:
-	// loaded 76 of 78 tensors; head re-initialised (10 -> 3 classes)
-	// 35 tensors frozen <nil>
+	// loaded 79 of 81 tensors; head re-initialised (10 -> 3 classes)
+	// 22 tensors frozen <nil>
 }

@@ -54,7 +54,8 @@ func TestExportedScriptsTakeOtherSizes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := build(t, c)
 			path := filepath.Join(t.TempDir(), "m.pt")
-			require.NoError(t, m.Export(path, models.Info{}, 96, 96))
+			classes := []string{"a", "b", "c", "d", "e"}
+			require.NoError(t, m.Export(path, models.Info{Classes: classes}, 96, 96))
 			script, err := ts.ModuleLoad(path)
 			require.NoError(t, err)
 			s := torch.NewScope()
@@ -64,6 +65,14 @@ func TestExportedScriptsTakeOtherSizes(t *testing.T) {
 			got := s.Own(script.ForwardTs([]*ts.Tensor{images}))
 			require.NoError(t, s.Err())
 			require.Less(t, distance(t, want, got), 1e-5)
+
+			// The script is a checkpoint that says its model.
+			again, info, report, err := models.Open(path, gotchnn.NewVarStore(gotch.CPU).Root(), nil)
+			require.NoError(t, err)
+			require.Empty(t, report.Missing)
+			require.Equal(t, classes, info.Classes)
+			require.Equal(t, m.Config.Dilations, again.Config.Dilations)
+			require.Equal(t, 0.0, distance(t, want, s.Own(again.Apply(images, false))))
 		})
 	}
 }

@@ -91,9 +91,9 @@ func ConfigFor(name string, c *checkpoint.Checkpoint) (Config, error) {
 }
 
 // InfoOf reads what a checkpoint says about its model: metadata that this
-// project wrote, a HuggingFace config.json, or the entry "arch" of a timm
-// training checkpoint. It fails with ErrUnnamed where
-// there is neither, and where the description is not that of the tensors.
+// project wrote (safetensors, exported scripts), a HuggingFace config.json, or
+// the entry "arch" of a timm training checkpoint. It fails with ErrUnnamed where
+// there is none of these, and where the description is not that of the tensors.
 func InfoOf(c *checkpoint.Checkpoint) (*Info, error) {
 	info := &Info{}
 	wrap := func(what string, err error) error { return fmt.Errorf("models: %s: %s: %w", c.Path, what, err) }
@@ -111,6 +111,10 @@ func InfoOf(c *checkpoint.Checkpoint) (*Info, error) {
 			if err := json.Unmarshal([]byte(text), &info.Preprocess); err != nil {
 				return nil, wrap(metaPreprocess, err)
 			}
+		}
+	case c.Metadata[ScriptInfo] != "":
+		if err := json.Unmarshal([]byte(c.Metadata[ScriptInfo]), info); err != nil {
+			return nil, wrap(ScriptInfo, err)
 		}
 	case c.Config != nil:
 		official, err := c.Config.Model()

@@ -10,7 +10,9 @@ import (
 )
 
 // EvaluateOn measures a predictor's model on a split of the configured dataset,
-// with the configuration's batch size and precision.
+// with the configuration's batch size and precision. Classes are matched by
+// name, so that a part of the model's will do; it is an error where names and
+// number differ.
 func (p *Predictor) EvaluateOn(ctx context.Context, c *config.Config, onBatch func(*data.Batch, [][]int64, []float64), progress data.Progress) (*Evaluation, error) {
 	split := c.ValSplit
 	if split == "" {
@@ -22,6 +24,9 @@ func (p *Predictor) EvaluateOn(ctx context.Context, c *config.Config, onBatch fu
 	}
 	if closer, ok := ds.(interface{ Close() error }); ok {
 		defer closer.Close()
+	}
+	if ds, err = labelled(ds, p.Card.Classes, p.Card.Config.NumClasses); err != nil {
+		return nil, err
 	}
 	batch := c.ValBatch
 	if batch == 0 {

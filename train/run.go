@@ -225,8 +225,9 @@ func (r *run) buildModel() (err error) {
 	if r.device, err = chooseDevice(c.Device); err != nil {
 		return err
 	}
-	if c.AMP {
-		r.precision = map[string]gotch.DType{"bfloat16": gotch.BFloat16, "float16": gotch.Half}[c.AMPDType]
+	var reduced bool
+	if r.precision, reduced = precision(c, r.device); reduced {
+		r.options.Log.Info("training in float32: this processor has no bfloat16 instructions")
 	}
 	if err := torch.ManualSeed(uint64(c.Seed)); err != nil {
 		return err

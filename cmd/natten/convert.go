@@ -96,6 +96,7 @@ func (a *app) convert(in, out string, o convertOptions) error {
 		err = checkpoint.SaveTorch(out, file.Tensors)
 	default:
 		metadata := maps.Clone(file.Metadata) // what else the file said of itself goes along
+		delete(metadata, models.ScriptInfo)
 		if info != nil {
 			r.Model = info.Config.Name
 			own, err := info.Metadata()

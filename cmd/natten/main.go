@@ -25,7 +25,11 @@ import (
 var version = "devel"
 
 func main() {
-	limitSpinning()
+	restart := keepMemory()
+	limitSpinning() // which starts the program again, unless spinning is as the user wants it
+	if restart {
+		startAgain()
+	}
 	runtime.LockOSThread() // libtorch grows a thread pool per calling thread: let it be one
 	os.Exit(execute(os.Args[1:]))
 }

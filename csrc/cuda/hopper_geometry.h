@@ -10,9 +10,9 @@
 
 namespace natten::cuda::hopper {
 
-constexpr int kRows = 128;         // queries of a tile
-constexpr int kHalves = 2;         // of a tile, 64 rows each: what one wgmma takes
-constexpr int kColumns = 176;      // keys of a chunk at most
+constexpr int kRows = 128;     // queries of a tile
+constexpr int kHalves = 2;     // of a tile, 64 rows each: what one wgmma takes
+constexpr int kColumns = 176;  // keys of a chunk at most
 constexpr int kGroups = kColumns / 8;
 constexpr int kLogRows = 7;
 constexpr int kBoxSide = 256;      // of a tensor copy, in tokens passed over
@@ -81,8 +81,8 @@ NATTEN_HD RowWindow row_window(const Plan& plan, const Tile& tile, const Box& ke
   if (!row_place(plan.tiling, tile, row, at)) return window;
   for (int a = 0; a < kAxes; a++) {
     const Span span = window_span(tile.axis[a], tile.origin[a] + at[a]);
-    window.ends[a] = static_cast<uint32_t>(span.first - keys.first[a]) |
-                     (static_cast<uint32_t>(span.last - keys.first[a]) << 16);
+    window.ends[a] =
+        static_cast<uint32_t>(span.first - keys.first[a]) | (static_cast<uint32_t>(span.last - keys.first[a]) << 16);
   }
   return window;
 }
@@ -196,7 +196,8 @@ inline Plan plan_of(const Problem& p, double* products) {
       }
     }
   }
-  best.tiling.items = p.batch * best.tiling.dilations * best.tiling.tiles[0] * best.tiling.tiles[1] * best.tiling.tiles[2];
+  best.tiling.items =
+      p.batch * best.tiling.dilations * best.tiling.tiles[0] * best.tiling.tiles[1] * best.tiling.tiles[2];
   if (products != nullptr) *products = cheapest * kColumns;
   return best;
 }

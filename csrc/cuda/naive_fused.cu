@@ -231,7 +231,7 @@ __global__ void __launch_bounds__(kWarps* kWarp) drpb_kernel(Gradient g, int64_t
 // A column of kSlices threads per entry: each sums every kSlices-th part, then they add up in order.
 constexpr int kSlices = 16;
 template <class A>
-__global__ void __launch_bounds__(kWarp * kSlices)
+__global__ void __launch_bounds__(kWarp* kSlices)
     sum_parts_kernel(int64_t parts, int64_t count, const A* partial, A* out) {
   __shared__ A sums[kSlices][kWarp];
   const int64_t i = int64_t{blockIdx.x} * kWarp + threadIdx.x;

@@ -97,7 +97,8 @@ bool ascending(const Problem& p, c10::ScalarType type, std::initializer_list<Vie
   for (const View& view : views) {
     bool holds = p.batch == 1 || (view.batch > 0 && view.batch < limit);
     holds = holds && (p.heads == 1 || (view.head > 0 && view.head < limit));
-    for (int a = 0; a < kAxes; a++) holds = holds && (p.axis[a].length == 1 || (view.axis[a] > 0 && view.axis[a] < limit));
+    for (int a = 0; a < kAxes; a++)
+      holds = holds && (p.axis[a].length == 1 || (view.axis[a] > 0 && view.axis[a] < limit));
     if (!holds) return false;
   }
   return true;
@@ -202,7 +203,10 @@ std::string why(const Problem& p, c10::ScalarType type, bool bias, bool backward
     const Candidate& candidate = candidates()[i];
     const char* const refusal = candidate.refuses(request, backward, bias, bias);
     text += std::string(candidate.name) + " (" + candidate.what + "): " +
-            (refusal != nullptr ? refusal : chosen ? "could" : "runs it") + "\n";
+            (refusal != nullptr ? refusal
+             : chosen           ? "could"
+                                : "runs it") +
+            "\n";
     chosen = chosen || refusal == nullptr;
   }
   return text;
@@ -213,7 +217,7 @@ std::string why(const Problem& p, c10::ScalarType type, bool bias, bool backward
 
 const natten::cuda::Table* natten_cuda_table() {
   using namespace natten::cuda;
-  static const Table table{kTableVersion, na_forward, na_backward, qk_forward,
-                           qk_backward,   av_forward, av_backward, capability, force, why};
+  static const Table table{kTableVersion, na_forward,  na_backward, qk_forward, qk_backward,
+                           av_forward,    av_backward, capability,  force,      why};
   return &table;
 }

@@ -3,28 +3,29 @@
 #include "window.h"
 #include "window_cuda.cuh"
 
-#ifdef NATTEN_TUNING
-#include <cstdlib>
-#endif
-
 namespace natten::cuda::window {
 namespace {
 
 enum class Kernel { kForward, kQueries, kQueriesAndBias, kKeys };
 
-// Warps of a block, at most: what the registers of one multiprocessor allow.
-constexpr int most_warps(Kernel kernel) {
-  return kernel == Kernel::kQueries || kernel == Kernel::kQueriesAndBias ? 12 : 14;
+// Warps of a block, at most, and blocks that a multiprocessor should hold: what its registers are shared among.
+constexpr int most_warps(Kernel, int groups) { return groups == kSmallGroups ? 4 : 8; }
+constexpr int least_blocks(Kernel kernel, int groups) {
+  if (kernel == Kernel::kForward) return groups == kSmallGroups ? 4 : 2;
+  if (kernel == Kernel::kKeys) return 2;
+  return groups == kSmallGroups ? 4 : kernel == Kernel::kQueries ? 2 : 1;
 }
+template <Kernel kKernel>
+constexpr WindowPass kPass = kKernel == Kernel::kForward ? WindowPass::kForward
+                             : kKernel == Kernel::kKeys  ? WindowPass::kKeyGradient
+                                                         : WindowPass::kQueryGradient;
 
 template <class M, Kernel kKernel>
-__global__ void __launch_bounds__(most_warps(kKernel) * kWarp, 1) window_kernel(const __grid_constant__ WindowCall call) {
+__global__ void __launch_bounds__(most_warps(kKernel, M::kGroups) * kWarp, least_blocks(kKernel, M::kGroups))
+    window_kernel(const __grid_constant__ WindowCall call) {
 #if __CUDA_ARCH__ >= 800
   extern __shared__ __align__(128) char shared[];
-  constexpr WindowPass kPass = kKernel == Kernel::kForward ? WindowPass::kForward
-                               : kKernel == Kernel::kKeys  ? WindowPass::kKeyGradient
-                                                           : WindowPass::kQueryGradient;
-  M m(shared, kPass, call);
+  M m(shared, kPass<kKernel>, call);
   const int head = static_cast<int>(blockIdx.x % static_cast<unsigned>(call.p.heads));
   const int rest = static_cast<int>(blockIdx.x / static_cast<unsigned>(call.p.heads));
   const int places = static_cast<int>(call.patching.places), part = rest / places, place = rest - part * places;
@@ -56,21 +57,17 @@ void with_instance(Type type, int64_t dim, int groups, const F& f) {
     if (dim == 32) {
       with_groups(element, std::integral_constant<int, 32>());
     } else {
-#ifndef NATTEN_ONE
       with_groups(element, std::integral_constant<int, 64>());
-#endif
     }
   };
   if (type == Type::kHalf) {
     with_dim(static_cast<__half*>(nullptr));
   } else {
-#ifndef NATTEN_ONE
     with_dim(static_cast<__nv_bfloat16*>(nullptr));
-#endif
   }
 }
 
-size_t shared_bytes(const WindowCall& call, Type, WindowPass pass) {
+size_t shared_bytes(const WindowCall& call, WindowPass pass) {
   size_t bytes = 0;
   // The element types take the same.
   if (call.p.dim == 32) {
@@ -83,50 +80,65 @@ size_t shared_bytes(const WindowCall& call, Type, WindowPass pass) {
   return bytes;
 }
 
-#ifdef NATTEN_TUNING
-int tuned(const char* name, int otherwise) {
-  const char* const value = std::getenv(name);
-  return value == nullptr ? otherwise : std::atoi(value);
-}
-#endif
-
-// The shape of the blocks of one pass.
-void shape(WindowCall* call, WindowPass pass, int64_t multiprocessors) {
+// The shape of the blocks of one pass, but for `parts`.
+void shape(WindowCall* call, WindowPass pass, int shared_limit) {
   const bool queries = pass != WindowPass::kKeyGradient;
-  const int most = pass == WindowPass::kForward && call->p.dim == 32 ? 14 : 8;
-  call->patching = patching_of(call->p, most, queries);
-  call->stages = 1;
-  // Some images for each block, so that what it makes once is used often, and enough blocks to fill the device.
-  int64_t wanted = multiprocessors * 4;
-#ifdef NATTEN_TUNING
-  const char* const names[][4] = {{"NW_FWD_Y", "NW_FWD_X", "NW_FWD_BLOCKS", "NW_FWD_STAGES"},
-                                  {"NW_DQ_Y", "NW_DQ_X", "NW_DQ_BLOCKS", "NW_DQ_STAGES"},
-                                  {"NW_DKV_Y", "NW_DKV_X", "NW_DKV_BLOCKS", "NW_DKV_STAGES"}};
-  const auto* const name = names[static_cast<int>(pass)];
-  call->patching.patches[0] = tuned(name[0], call->patching.patches[0]);
-  call->patching.patches[1] = tuned(name[1], call->patching.patches[1]);
-  measure(call->p, queries, &call->patching);
-  wanted = multiprocessors * tuned(name[2], 4);
-  call->stages = tuned(name[3], call->stages);
-#endif
+  int64_t columns = 1;
+  for (int a = 1; a < kAxes; a++) columns *= std::min<int64_t>(group_size(call->p.axis[a], 0), kKeySide);
+  const bool few = queries && columns <= kSmallGroups * 8;
+  // dq keeps the most in registers and goes with small blocks; so do dk and dv where that leaves no patch over.
+  const auto even = [&](int a) {
+    const int64_t patches = (group_size(call->p.axis[a], 0) + kPatch - 1) / kPatch;
+    return patches >= 8 && patches % 2 == 0;
+  };
+  const bool small = pass == WindowPass::kQueryGradient || (!queries && even(1) && even(2));
+  const int most = few || small ? 4 : 8, widest = most == 4 ? 2 : 7;
+  call->patching = patching_of(call->p, most, widest, queries);
   call->groups = groups_of(call->patching, queries);
-  const int64_t fixed = call->p.heads * call->patching.places;
-  call->parts = static_cast<int>(std::max<int64_t>(1, std::min(call->p.batch, wanted / fixed)));
+  // Boxes of two images, where a multiprocessor of compute capability 9.0 still holds two blocks.
+  constexpr int kHalf = 112 << 10;
+  call->stages = 2;
+  if (shared_bytes(*call, pass) > static_cast<size_t>(std::min(kHalf, shared_limit))) call->stages = 1;
 }
 
-int64_t multiprocessors() {
-  int device = 0, count = 1;
+int attribute(cudaDeviceAttr which) {
+  int device = 0, value = 1;
   cudaGetDevice(&device);
-  cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device);
-  return count;
+  cudaDeviceGetAttribute(&value, which, device);
+  return value;
+}
+int shared_limit() { return attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin); }
+
+// Shares the images of a batch out among blocks: each should have some, as it first makes its tables, and all blocks
+// together should fill the device evenly.
+template <Kernel kKernel>
+void share_out(WindowCall* call, Type type) {
+  int blocks = 1;
+  const size_t bytes = shared_bytes(*call, kPass<kKernel>);
+  with_instance<kKernel == Kernel::kKeys>(type, call->p.dim, call->groups, [&](auto* machine) {
+    const auto kernel = window_kernel<std::remove_pointer_t<decltype(machine)>, kKernel>;
+    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+    cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, call->patching.warps() * kWarp, bytes);
+  });
+  const int64_t resident = int64_t{attribute(cudaDevAttrMultiProcessorCount)} * std::max(blocks, 1);
+  const int64_t fixed = call->p.heads * call->patching.places;
+  constexpr double kSetup = 2.0;  // what a block makes once, in images
+  double least = -1;
+  for (int64_t parts = 1; parts <= std::min<int64_t>(call->p.batch, 512); parts++) {
+    const int64_t waves = (parts * fixed + resident - 1) / resident, images = (call->p.batch + parts - 1) / parts;
+    const double cost = static_cast<double>(waves) * (static_cast<double>(images) + kSetup);
+    if (least < 0 || cost < least) {
+      least = cost;
+      call->parts = static_cast<int>(parts);
+    }
+  }
 }
 
 template <Kernel kKernel>
-void launch(cudaStream_t stream, const WindowCall& call, Type type, WindowPass pass) {
-  const size_t bytes = shared_bytes(call, type, pass);
+void launch(cudaStream_t stream, const WindowCall& call, Type type) {
+  const size_t bytes = shared_bytes(call, kPass<kKernel>);
   with_instance<kKernel == Kernel::kKeys>(type, call.p.dim, call.groups, [&](auto* machine) {
     const auto kernel = window_kernel<std::remove_pointer_t<decltype(machine)>, kKernel>;
-    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
     const int64_t blocks = call.p.heads * call.patching.places * call.parts;
     kernel<<<static_cast<unsigned>(blocks), call.patching.warps() * kWarp, bytes, stream>>>(call);
   });
@@ -150,8 +162,8 @@ const char* too_large(const Request& r, WindowPass pass) {
   WindowCall call{};
   call.p = r.p;
   call.entries = static_cast<int>(r.p.bias_entries());
-  shape(&call, pass, 1);
-  if (shared_bytes(call, r.type, pass) > static_cast<size_t>(r.shared_limit)) {
+  shape(&call, pass, r.shared_limit);
+  if (shared_bytes(call, pass) > static_cast<size_t>(r.shared_limit)) {
     return "a block does not fit into shared memory";
   }
   if (r.p.heads * call.patching.places * r.p.batch >= int64_t{1} << 31) return "there are 2^31 blocks or more";
@@ -172,7 +184,8 @@ const char* refuses_forward(const Request& r) {
     const Axis& axis = r.p.axis[a];
     if (axis.kernel > kWindowLimit) return "a kernel exceeds 7";
     if (axis.stride != 1) return "a stride is not 1";
-    if (axis.length > 1 << 20 || axis.dilation > 1 << 10) return "an axis is longer than 2^20 or a dilation exceeds 2^10";
+    if (axis.length > 1 << 20 || axis.dilation > 1 << 10)
+      return "an axis is longer than 2^20 or a dilation exceeds 2^10";
   }
   return too_large(r, WindowPass::kForward);
 }
@@ -188,8 +201,9 @@ const char* refuses_backward(const Request& r) {
 void na_forward(cudaStream_t stream, const Problem& p, Type type, const View& q, const View& k, const View& v,
                 const void* rpb, const View& out, const View& lse) {
   WindowCall call = call_of(p, q, k, v, rpb, out, lse);
-  shape(&call, WindowPass::kForward, multiprocessors());
-  launch<Kernel::kForward>(stream, call, type, WindowPass::kForward);
+  shape(&call, WindowPass::kForward, shared_limit());
+  share_out<Kernel::kForward>(&call, type);
+  launch<Kernel::kForward>(stream, call, type);
 }
 
 void na_backward(cudaStream_t stream, const Problem& p, Type type, const View& q, const View& k, const View& v,
@@ -200,21 +214,23 @@ void na_backward(cudaStream_t stream, const Problem& p, Type type, const View& q
   call.dq = dq;
   call.dk = dk;
   call.dv = dv;
-  const int64_t devices_blocks = multiprocessors();
   // Laid out as lse: dense, batch, tokens, heads.
   call.mean = lse;
   call.mean.data = workspace.allocate(workspace.context, sizeof(float) * p.batch * p.tokens() * p.heads);
-  shape(&call, WindowPass::kQueryGradient, devices_blocks);
+  shape(&call, WindowPass::kQueryGradient, shared_limit());
   if (drpb != nullptr) {
+    share_out<Kernel::kQueriesAndBias>(&call, type);
     const int64_t parts = call.patching.places * call.parts, count = p.heads * call.entries;
     call.drpb = static_cast<float*>(workspace.allocate(workspace.context, sizeof(float) * parts * count));
-    launch<Kernel::kQueriesAndBias>(stream, call, type, WindowPass::kQueryGradient);
+    launch<Kernel::kQueriesAndBias>(stream, call, type);
     sum_parts(stream, type, parts, count, call.drpb, drpb);
   } else {
-    launch<Kernel::kQueries>(stream, call, type, WindowPass::kQueryGradient);
+    share_out<Kernel::kQueries>(&call, type);
+    launch<Kernel::kQueries>(stream, call, type);
   }
-  shape(&call, WindowPass::kKeyGradient, devices_blocks);
-  launch<Kernel::kKeys>(stream, call, type, WindowPass::kKeyGradient);
+  shape(&call, WindowPass::kKeyGradient, shared_limit());
+  share_out<Kernel::kKeys>(&call, type);
+  launch<Kernel::kKeys>(stream, call, type);
 }
 
 }  // namespace natten::cuda::window

@@ -41,7 +41,8 @@ class WindowMachine {
     uint32_t a[kDim / 16][4];
   };
 
-  __device__ __forceinline__ WindowMachine(char* shared, WindowPass pass, const WindowCall& call) : groups_(call.groups) {
+  __device__ __forceinline__ WindowMachine(char* shared, WindowPass pass, const WindowCall& call)
+      : groups_(call.groups) {
     memory_.place(shared, pass, call.patching, call.groups, call.entries, call.stages);
   }
 
@@ -70,30 +71,32 @@ class WindowMachine {
     asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 #endif
   }
-  __device__ __forceinline__ void copy(T* pane, int count, const BoxToken* tokens, const T* image, bool second) {
-    constexpr int kPiece = 16 / sizeof(T), kPieces = kDim / kPiece;
-    const uint32_t to = shared_address(pane);
-    const int piece = threadIdx.x % kPieces, step = blockDim.x / kPieces;
+  // Sixteen bytes a thread; the list is read in batches, or each copy would wait for its own entry.
+  __device__ __forceinline__ void copy(T* pane, int count, const BoxToken* tokens, const T* image) {
+    constexpr int kPiece = 16 / sizeof(T), kPieces = kDim / kPiece, kBatch = 4;
+    const uint32_t to = shared_address(pane), piece = threadIdx.x % kPieces, turn = piece * 16;
+    const int step = blockDim.x / kPieces;
     const T* const from = image + piece * kPiece;
-#pragma unroll 4
-    for (int i = threadIdx.x / kPieces; i < count; i += step) {
+    int i = threadIdx.x / kPieces;
+    for (; i + (kBatch - 1) * step < count; i += kBatch * step) {
+      BoxToken token[kBatch];
+#pragma unroll
+      for (int j = 0; j < kBatch; j++) token[j] = tokens[i + j * step];
+#pragma unroll
+      for (int j = 0; j < kBatch; j++) copy_piece(to + (token[j].to ^ turn), from + token[j].from);
+    }
+    for (; i < count; i += step) {
       const BoxToken token = tokens[i];
-      const T* const source = from + (second ? token.second : token.first);
-#if __CUDA_ARCH__ >= 800
-      asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to + pane_place<T, kDim>(token.row, piece)),
-                   "l"(source)
-                   : "memory");
-#endif
+      copy_piece(to + (token.to ^ turn), from + token.from);
     }
   }
-
   __device__ __forceinline__ void copy_stats(QueryStats* stats, int count, const BoxToken* tokens, const float* lse,
                                              const float* mean) {
     const uint32_t to = shared_address(stats);
     for (int i = threadIdx.x; i < count; i += blockDim.x) {
       const BoxToken token = tokens[i];
-      copy_word(to + token.row * sizeof(QueryStats), lse + token.lse);
-      copy_word(to + token.row * sizeof(QueryStats) + 4, mean + token.lse);
+      copy_word(to + token.to, lse + token.from);
+      copy_word(to + token.to + 4, mean + token.from);
     }
   }
   __device__ __forceinline__ void prefetch(const T* image, const Rows<int>& at) {
@@ -115,16 +118,18 @@ class WindowMachine {
     Rows<decltype(f(Row{0}, from.values[0]))> result{{f(Row{0}, from.values[0]), f(Row{1}, from.values[1])}};
     return result;
   }
+  // Rows come sixteen bytes a thread, and the four threads of a row trade pairs.
   __device__ __forceinline__ Operand operand(const T* image, const Rows<int>& at) {
     Operand result;
-    const T* const low = image + at.values[0] + lane() % 4 * 2;
-    const T* const high = image + at.values[1] + lane() % 4 * 2;
 #pragma unroll
-    for (int i = 0; i < kDim / 16; i++) {
+    for (int half = 0; half < 2; half++) {
 #pragma unroll
-      for (int j = 0; j < 2; j++) {
-        result.a[i][j * 2] = __ldg(reinterpret_cast<const uint32_t*>(low + i * 16 + j * 8));
-        result.a[i][j * 2 + 1] = __ldg(reinterpret_cast<const uint32_t*>(high + i * 16 + j * 8));
+      for (int d = 0; d < kDim; d += 32) {
+        const uint4 x = __ldg(reinterpret_cast<const uint4*>(image + at.values[half] + d + lane() % 4 * 8));
+        uint32_t w[4] = {x.x, x.y, x.z, x.w};
+        trade(w);
+#pragma unroll
+        for (int i = 0; i < 4; i++) result.a[d / 16 + i / 2][i % 2 * 2 + half] = w[i];
       }
     }
     return result;
@@ -146,10 +151,13 @@ class WindowMachine {
   }
 
   // Places of the columns this thread fetches: of each eight, number lane % 8, from its piece lane / 8 on.
-  template <class F>
-  __device__ __forceinline__ void columns(const F& f) {
+  template <class F, class G>
+  __device__ __forceinline__ void columns(const F& first, const G& rows) {
+    const int base = first(warp());
 #pragma unroll
-    for (int g = 0; g < kGroups; g++) address_[g] = pane_place<T, kDim>(f(warp(), g * 8 + lane() % 8), lane() / 8);
+    for (int g = 0; g < kGroups; g++) {
+      address_[g] = pane_place<T, kDim>(base + rows(g * 8 + lane() % 8), 0) ^ (lane() / 8 * 16);
+    }
   }
   template <class F>
   __device__ __forceinline__ void tables(const F& f) {
@@ -161,9 +169,9 @@ class WindowMachine {
   }
   __device__ __forceinline__ bool within(int step) const { return step < steps_; }
   __device__ __forceinline__ void step(int step) {
-    const int* const columns = memory_.columns + (warp() * groups_ + step * 2) * 8;
-    address_[0] = columns[lane() % 8] ^ (lane() / 8 * 16);
-    address_[1] = columns[8 + lane() % 8] ^ (lane() / 8 * 16);
+    const unsigned short* const columns = memory_.columns + (warp() * groups_ + step * 2) * 8;
+    address_[0] = pane_place<T, kDim>(columns[lane() % 8], 0) ^ (lane() / 8 * 16);
+    address_[1] = pane_place<T, kDim>(columns[8 + lane() % 8], 0) ^ (lane() / 8 * 16);
   }
 
   __device__ __forceinline__ void clear(Strip& strip) {
@@ -195,7 +203,8 @@ class WindowMachine {
         if (!full(step, h)) continue;
         float4* const at = reinterpret_cast<float4*>(table_ + (step * 2 + h) * kGroupValues);
         float4 x = *at;
-        x.x += strips[step].c[h][0], x.y += strips[step].c[h][1], x.z += strips[step].c[h][2], x.w += strips[step].c[h][3];
+        x.x += strips[step].c[h][0], x.y += strips[step].c[h][1], x.z += strips[step].c[h][2],
+            x.w += strips[step].c[h][3];
         *at = x;
       }
     }
@@ -220,19 +229,16 @@ class WindowMachine {
   }
   template <class F>
   __device__ __forceinline__ void pair_listed(Strip& a, Strip& b, int step, const QueryStats* stats, const F& f) {
-    const char* const bias = reinterpret_cast<const char*>(memory_.bias);
 #pragma unroll
     for (int h = 0; h < 2; h++) {
       const int group = warp() * groups_ + step * 2 + h;
-      const int2 columns = *reinterpret_cast<const int2*>(memory_.columns + group * 8 + lane() % 4 * 2);
-      const uint2 places = *reinterpret_cast<const uint2*>(memory_.bias_places + group * kGroupValues + lane() * 4);
-      constexpr int kRow = kDim * sizeof(T);
-      const QueryStats query[2] = {stats[static_cast<unsigned>(columns.x) / kRow],
-                                   stats[static_cast<unsigned>(columns.y) / kRow]};
+      const uint32_t columns = *reinterpret_cast<const uint32_t*>(memory_.columns + group * 8 + lane() % 4 * 2);
+      const uint32_t places =
+          *reinterpret_cast<const uint32_t*>(memory_.bias_places + group * kGroupValues + lane() * 4);
+      const QueryStats query[2] = {stats[columns & 0xffff], stats[columns >> 16]};
 #pragma unroll
       for (int j = 0; j < 4; j++) {
-        const uint32_t pair = j < 2 ? places.x : places.y, place = j % 2 == 0 ? pair & 0xffff : pair >> 16;
-        f(Row{j / 2}, *reinterpret_cast<const float*>(bias + place), query[j % 2], a.c[h][j], b.c[h][j]);
+        f(Row{j / 2}, memory_.bias[places >> (8 * j) & 0xff], query[j % 2], a.c[h][j], b.c[h][j]);
       }
     }
   }
@@ -285,9 +291,7 @@ class WindowMachine {
       for (int i = 0; i < 4; i++) mma<T>(sums.c[d / 8 + i], left, low[i], high[i]);
     }
   }
-  // The four threads of a row trade their pairs for sixteen bytes in a piece.
   __device__ __forceinline__ void store(const Sums& sums, const Rows<float>& factor, T* image, const Rows<int>& at) {
-    const bool odd = lane() % 2 != 0, high = lane() / 2 % 2 != 0;
 #pragma unroll
     for (int half = 0; half < 2; half++) {
 #pragma unroll
@@ -295,24 +299,13 @@ class WindowMachine {
         uint32_t w[4];
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-          w[i] = pack_pair<T>(sums.c[d + i][half * 2] * factor.values[half], sums.c[d + i][half * 2 + 1] * factor.values[half]);
+          w[i] = pack_pair<T>(sums.c[d + i][half * 2] * factor.values[half],
+                              sums.c[d + i][half * 2 + 1] * factor.values[half]);
         }
-        const uint32_t a = __shfl_xor_sync(0xffffffffu, odd ? w[0] : w[1], 1);
-        const uint32_t b = __shfl_xor_sync(0xffffffffu, odd ? w[2] : w[3], 1);
-        if (odd) {
-          w[0] = a, w[2] = b;
-        } else {
-          w[1] = a, w[3] = b;
-        }
-        const uint32_t x = __shfl_xor_sync(0xffffffffu, high ? w[0] : w[2], 2);
-        const uint32_t y = __shfl_xor_sync(0xffffffffu, high ? w[1] : w[3], 2);
-        if (high) {
-          w[0] = x, w[1] = y;
-        } else {
-          w[2] = x, w[3] = y;
-        }
+        trade(w);
         if (at.values[half] >= 0) {
-          *reinterpret_cast<uint4*>(image + at.values[half] + d * 8 + lane() % 4 * 8) = make_uint4(w[0], w[1], w[2], w[3]);
+          *reinterpret_cast<uint4*>(image + at.values[half] + d * 8 + lane() % 4 * 8) =
+              make_uint4(w[0], w[1], w[2], w[3]);
         }
       }
     }
@@ -339,6 +332,23 @@ class WindowMachine {
     } else {
       return __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&pair));
     }
+  }
+  // Word i of thread t of four becomes word t of thread i.
+  __device__ __forceinline__ static void trade(uint32_t* w) {
+    const bool odd = lane() % 2 != 0, high = lane() / 2 % 2 != 0;
+    const uint32_t a = __shfl_xor_sync(0xffffffffu, odd ? w[0] : w[1], 1);
+    const uint32_t b = __shfl_xor_sync(0xffffffffu, odd ? w[2] : w[3], 1);
+    w[0] = odd ? a : w[0], w[1] = odd ? w[1] : a;
+    w[2] = odd ? b : w[2], w[3] = odd ? w[3] : b;
+    const uint32_t x = __shfl_xor_sync(0xffffffffu, high ? w[0] : w[2], 2);
+    const uint32_t y = __shfl_xor_sync(0xffffffffu, high ? w[1] : w[3], 2);
+    w[0] = high ? x : w[0], w[2] = high ? w[2] : x;
+    w[1] = high ? y : w[1], w[3] = high ? w[3] : y;
+  }
+  __device__ __forceinline__ static void copy_piece(uint32_t to, const T* from) {
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
+#endif
   }
   __device__ __forceinline__ static void copy_word(uint32_t to, const float* from) {
 #if __CUDA_ARCH__ >= 800

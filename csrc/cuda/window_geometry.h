@@ -8,13 +8,13 @@
 
 namespace natten::cuda {
 
-constexpr int kPatch = 4;                          // tokens of a patch along an axis
-constexpr int kPatchRows = kPatch * kPatch;        // the rows of a warp
-constexpr int kWindowLimit = 7;                    // largest kernel
+constexpr int kPatch = 4;                            // tokens of a patch along an axis
+constexpr int kPatchRows = kPatch * kPatch;          // the rows of a warp
+constexpr int kWindowLimit = 7;                      // largest kernel
 constexpr int kKeySide = kPatch - 1 + kWindowLimit;  // keys that a patch sees along an axis, at most
-constexpr int kQuerySide = 2 * kWindowLimit;       // queries that see a patch along an axis, at most
-constexpr int kPatchesLimit = 16;                  // patches (warps) of a block
-constexpr int kPlane = 2;                          // the two axes
+constexpr int kQuerySide = 2 * kWindowLimit;         // queries that see a patch along an axis, at most
+constexpr int kPatchesLimit = 16;                    // patches (warps) of a block
+constexpr int kPlane = 2;                            // the two axes
 
 // Patches per block and blocks per axis of the largest dilation group.
 struct Patching {
@@ -32,8 +32,8 @@ struct Patching {
 struct PatchAxis {
   GroupAxis axis;
   int residue, dilation;
-  int origin;  // place of the first row
-  int side;    // of every patch's box of keys
+  int origin;       // place of the first row
+  int side;         // of every patch's box of keys
   int first, size;  // the block's box
 
   NATTEN_HD int row(int patch, int i) const { return origin + patch * kPatch + i; }
@@ -78,9 +78,12 @@ NATTEN_HD PatchAxis patch_axis(const Axis& axis, int residue, int block, int pat
   return a;
 }
 
-// Rows of a pane from one line of the box to the next: eight tokens that follow each other within a patch's box then
-// lie in eight different banks, also where they pass from line to line.
-NATTEN_HD int pane_pitch(int size, int side) { return size + ((side - size) % 8 + 8) % 8; }
+// Rows of a pane from one line of the box to the next. Where it costs at most a quarter of the room, eight tokens that
+// follow each other within a patch's box lie in eight different banks, also where they pass from line to line.
+NATTEN_HD int pane_pitch(int size, int side) {
+  const int gap = ((side - size) % 8 + 8) % 8;
+  return gap * 4 <= size ? size + gap : size;
+}
 
 // One block: both axes.
 struct Block {
@@ -150,7 +153,8 @@ NATTEN_HD int rank_of(const int* codes, int patch) {
 // Calls f with the block numbers and residues of an axis that can differ from the others in what they take.
 template <class F>
 void each_kind(const Axis& axis, int blocks, const F& f) {
-  for (int64_t residue = 0; residue < axis.dilation; residue = residue + 1 == axis.dilation ? axis.dilation : axis.dilation - 1) {
+  for (int64_t residue = 0; residue < axis.dilation;
+       residue = residue + 1 == axis.dilation ? axis.dilation : axis.dilation - 1) {
     for (int block = 0; block < blocks; block = block == 2 && blocks > 7 ? blocks - 4 : block + 1) {
       f(static_cast<int>(residue), block);
     }
@@ -188,16 +192,14 @@ inline void measure(const Problem& p, bool rows_are_queries, Patching* t) {
   t->columns = side[0] * side[1];
 }
 
-// As many patches side by side as go evenly, at most `most` in a block: wide blocks read fewer keys twice.
-inline Patching patching_of(const Problem& p, int most, bool rows_are_queries) {
+// As many patches side by side as go evenly, at most `widest`; lines of them up to `most` in a block.
+inline Patching patching_of(const Problem& p, int most, int widest, bool rows_are_queries) {
   Patching t;
-  int left = most;
   for (int a = kPlane - 1; a >= 0; a--) {
     const int group = static_cast<int>(group_size(p.axis[1 + a], 0)), patches = (group + kPatch - 1) / kPatch;
-    const int widest = a == 1 && patches * patches > most ? (most + 1) / 2 : left;
-    const int parts = (patches + widest - 1) / widest;
+    const int limit = a == 1 ? widest : most / t.patches[1];
+    const int parts = (patches + limit - 1) / limit;
     t.patches[a] = (patches + parts - 1) / parts;
-    left = left / t.patches[a] > 0 ? left / t.patches[a] : 1;
   }
   measure(p, rows_are_queries, &t);
   return t;

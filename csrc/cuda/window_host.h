@@ -62,14 +62,14 @@ class WindowHost {
   void commit() {}
   template <int kPending>
   void wait() {}
-  void copy(T* pane, int count, const BoxToken* tokens, const T* image, bool second) {
+  void copy(T* pane, int count, const BoxToken* tokens, const T* image) {
     for (int i = 0; i < count; i++) {
-      const T* const from = image + (second ? tokens[i].second : tokens[i].first);
-      for (int d = 0; d < kDim; d++) element(pane, pane_place<T, kDim>(tokens[i].row, 0), d) = from[d];
+      for (int d = 0; d < kDim; d++) element(pane, tokens[i].to, d) = image[tokens[i].from + d];
     }
   }
   void copy_stats(QueryStats* stats, int count, const BoxToken* tokens, const float* lse, const float* mean) {
-    for (int i = 0; i < count; i++) stats[tokens[i].row] = {lse[tokens[i].lse], mean[tokens[i].lse]};
+    for (int i = 0; i < count; i++)
+      stats[tokens[i].to / sizeof(QueryStats)] = {lse[tokens[i].from], mean[tokens[i].from]};
   }
   void prefetch(const T*, const Rows<int>&) {}
 
@@ -99,11 +99,11 @@ class WindowHost {
     });
   }
 
-  template <class F>
-  void columns(const F& f) {
+  template <class F, class G>
+  void columns(const F& first, const G& rows) {
     for (int patch = 0; patch < patches_; patch++) {
       for (int c = 0; c < kGroups * 8; c++) {
-        address_[patch * groups_ * 8 + c] = pane_place<T, kDim>(f(patch, c), 0);
+        address_[patch * groups_ * 8 + c] = pane_place<T, kDim>(first(patch) + rows(c), 0);
       }
     }
   }
@@ -121,7 +121,9 @@ class WindowHost {
     }
     return false;
   }
-  void step(int) { std::copy(memory_.columns, memory_.columns + address_.size(), address_.begin()); }
+  void step(int) {
+    for (size_t i = 0; i < address_.size(); i++) address_[i] = pane_place<T, kDim>(memory_.columns[i], 0);
+  }
 
   // Calls f(row, column of the strip) for what a step has.
   template <class F>
@@ -159,10 +161,9 @@ class WindowHost {
   void pair_listed(Strip& a, Strip& b, int step, const QueryStats* stats, const F& f) {
     each_place(step, [&](int r, int c) {
       const int patch = r / kPatchRows, column = step * 16 + c;
-      const int row = column_place(r, step, c) / (kDim * static_cast<int>(sizeof(T)));
-      const unsigned short place =
-          memory_.bias_places[patch * groups_ * kGroupValues + table_place(r % kPatchRows, column)];
-      f(r, memory_.bias[place / sizeof(float)], stats[row], a[r * 16 + c], b[r * 16 + c]);
+      const int row = memory_.columns[patch * groups_ * 8 + column];
+      const int entry = memory_.bias_places[patch * groups_ * kGroupValues + table_place(r % kPatchRows, column)];
+      f(r, memory_.bias[entry], stats[row], a[r * 16 + c], b[r * 16 + c]);
     });
   }
   void row_max(Strip& strip, int step, Rows<float>& top) {
@@ -205,9 +206,7 @@ class WindowHost {
  private:
   int count() const { return patches_ * kPatchRows; }
   float* table(int row) { return memory_.tables + tables_[row / kPatchRows] * kGroups * kGroupValues; }
-  int column_place(int row, int step, int c) const {
-    return address_[row / kPatchRows * groups_ * 8 + step * 16 + c];
-  }
+  int column_place(int row, int step, int c) const { return address_[row / kPatchRows * groups_ * 8 + step * 16 + c]; }
   // Element d of the row that starts at `place`, its pieces in the pane's order.
   static T& element(T* pane, int place, int d) {
     constexpr int kPiece = 16 / static_cast<int>(sizeof(T));

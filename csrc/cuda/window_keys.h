@@ -29,29 +29,29 @@ NATTEN_HD int steps_of(const Audience2D& audience) { return (audience.count() + 
 // Fills columns and bias_places. A column behind the end of the audience is its last query, seen by no key.
 template <class M>
 NATTEN_HD void list_columns(M& m, const WindowCall& call, const Block& block) {
-  using T = typename M::Element;
   auto& memory = m.memory();
   const int across = call.patching.patches[1], per_patch = call.groups * 8, edge = 2 * block.x.axis.kernel - 1;
+  const float inverse = 1.0f / static_cast<float>(per_patch);
   m.each(call.patching.warps() * per_patch, [&](int i) {
-    const int patch = i / per_patch, column = i - patch * per_patch;
+    const int patch = quotient(i, inverse), column = i - patch * per_patch;
     const Audience2D audience = audience_of_patch(call, block, patch);
     if (column >= steps_of(audience) * 16) return;
     const bool exists = column < audience.count();
     const int c = exists ? column : audience.count() - 1;
-    const int qy = c / audience.across(), y = audience.y.first + qy;
+    const int qy = quotient(c, 1.0f / static_cast<float>(audience.across())), y = audience.y.first + qy;
     const int x = audience.x.first + c - qy * audience.across();
-    memory.columns[i] = pane_place<T, M::kDim>(block.pane_row(y, x), 0);
+    memory.columns[i] = static_cast<unsigned short>(block.pane_row(y, x));
     const Span seen_y = window_span(block.y.axis, y), seen_x = window_span(block.x.axis, x);
-    unsigned short* const places = memory.bias_places + patch * per_patch * kPatchRows;
+    unsigned char* const places = memory.bias_places + patch * per_patch * kPatchRows;
     const int first_y = block.y.row(patch / across, 0), first_x = block.x.row(patch % across, 0);
     const int bias = (first_y - y + block.y.axis.kernel - 1) * edge + first_x - x + block.x.axis.kernel - 1;
     NATTEN_UNROLL
     for (int row = 0; row < kPatchRows; row++) {
       const int key_y = first_y + row / kPatch, key_x = first_x + row % kPatch;
-      const bool seen = exists && key_y >= seen_y.first && key_y <= seen_y.last && key_x >= seen_x.first &&
-                        key_x <= seen_x.last;
+      const bool seen =
+          exists && key_y >= seen_y.first && key_y <= seen_y.last && key_x >= seen_x.first && key_x <= seen_x.last;
       const int entry = seen ? bias + row / kPatch * edge + row % kPatch : call.entries;
-      places[table_place(row, column)] = static_cast<unsigned short>(entry * static_cast<int>(sizeof(float)));
+      places[table_place(row, column)] = static_cast<unsigned char>(entry);
     }
   });
 }
@@ -64,14 +64,14 @@ NATTEN_HD void window_dkv(M& m, const WindowCall& call, int64_t head, int place,
   if (!block.exists) return;
   auto& memory = m.memory();
   const int tokens = block.tokens();
-  list_box(m, block, call.q, call.dout, call.lse);
+  list_box(m, block, call.q, call.dout, &call.lse);
   m.sync();
   const auto load = [&](int64_t image, int stage) {
-    m.copy_stats(memory.stats + stage * call.patching.rows, tokens, memory.tokens,
+    m.copy_stats(memory.stats + stage * call.patching.rows, tokens, memory.tokens[2],
                  image_of<const float>(call.lse, image, head), image_of<const float>(call.mean, image, head));
-    load_box<T>(m, call, call.q, call.dout, tokens, image, head, stage);
+    load_box<T>(m, call.q, call.dout, tokens, image, head, stage);
   };
-  load(part, 0);
+  load_first(m, call, part, load);
   const float* const rpb = call.rpb == nullptr ? nullptr : call.rpb + head * call.entries;
   m.each(call.entries + 1, [&](int i) {
     memory.bias[i] = i == call.entries ? M::minus_infinity() : rpb == nullptr ? 0.0f : rpb[i] * kLog2E;
@@ -81,14 +81,13 @@ NATTEN_HD void window_dkv(M& m, const WindowCall& call, int64_t head, int place,
   const auto k_at = offsets_of(m, call, block, call.k), v_at = offsets_of(m, call, block, call.v);
   const auto dk_at = targets_of(m, call, block, call.dk), dv_at = targets_of(m, call, block, call.dv);
   const float factor = static_cast<float>(p.scale) * kLog2E;
-  m.template wait<0>();
-  m.sync();
+  wait_for_next(m, call);
 
   int stage = 0;
   for (int64_t image = part; image < p.batch; image += call.parts) {
     const int64_t next = image + call.parts;
+    load_ahead(m, call, stage, image, load);
     if (next < p.batch) {
-      if (call.stages == 2) load(next, 1 - stage);
       m.prefetch(image_of<const T>(call.k, next, head), k_at);
       m.prefetch(image_of<const T>(call.v, next, head), v_at);
     }

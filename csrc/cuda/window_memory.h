@@ -14,10 +14,9 @@ namespace natten::cuda {
 
 enum class WindowPass { kForward, kQueryGradient, kKeyGradient };
 
-// A token of the box: where it lies in an image, in elements of the two tensors that the panes are copied from and of
-// lse; and its row in a pane.
+// A token of the box: where it lies in an image of a tensor, in elements, and where its row starts in a pane, in bytes.
 struct BoxToken {
-  int first, second, lse, row;
+  int from, to;
 };
 
 // Of a query, for the dk, dv kernel.
@@ -40,6 +39,7 @@ struct PatchClasses {
 };
 
 // Groups of eight columns of the largest box of keys.
+static_assert((2 * kWindowLimit - 1) * (2 * kWindowLimit - 1) < 256, "an entry and the one behind the last fit a byte");
 constexpr int kKeyGroups = (kKeySide * kKeySide + 7) / 8;
 constexpr int kSmallGroups = (kWindowLimit * kWindowLimit + 7) / 8;  // where a patch sees 7x7 keys or so
 
@@ -64,13 +64,13 @@ NATTEN_HD int pane_place(int row, int piece) {
 template <class T, int kDim>
 struct WindowMemory {
   T* panes;
-  BoxToken* tokens;
-  float* tables;     // forward and dq: what is added to the scores, one of kGroups * kGroupValues per class of patches
+  BoxToken* tokens[3];  // of the two tensors that the panes are copied from, and, for dk and dv, of lse and stats
+  float* tables;  // forward and dq: what is added to the scores, one of kGroups * kGroupValues per class of patches
   PatchClasses classes[kPlane];  // forward and dq
   float* bias;                   // the entries; for dk, dv also minus infinity, for keys that are not seen
   QueryStats* stats;             // dk, dv: per pane row
-  int* columns;                  // dk, dv: per patch and column, where its row starts in a pane
-  unsigned short* bias_places;   // dk, dv: per patch in table order, where in `bias` the entry lies, in bytes
+  unsigned short* columns;       // dk, dv: per patch and column, its pane row
+  unsigned char* bias_places;    // dk, dv: per patch in table order, the entry of `bias`
   int pane_values;
 
   NATTEN_HD T* pane(int stage, int which) const { return panes + (stage * 2 + which) * pane_values; }
@@ -85,7 +85,10 @@ struct WindowMemory {
     };
     pane_values = (t.rows + 7) / 8 * 8 * kDim;
     panes = reinterpret_cast<T*>(take(sizeof(T) * pane_values * 2 * stages));
-    tokens = reinterpret_cast<BoxToken*>(take(sizeof(BoxToken) * t.tokens));
+    const size_t list = sizeof(BoxToken) * t.tokens;
+    tokens[0] = reinterpret_cast<BoxToken*>(take(list));
+    tokens[1] = reinterpret_cast<BoxToken*>(take(list));
+    tokens[2] = pass == WindowPass::kKeyGradient ? reinterpret_cast<BoxToken*>(take(list)) : nullptr;
     if (pass != WindowPass::kKeyGradient) {
       tables = reinterpret_cast<float*>(take(sizeof(float) * kGroupValues * groups * t.tables));
       NATTEN_UNROLL
@@ -98,8 +101,8 @@ struct WindowMemory {
       }
     } else {
       stats = reinterpret_cast<QueryStats*>(take(sizeof(QueryStats) * t.rows * stages));
-      columns = reinterpret_cast<int*>(take(sizeof(int) * t.warps() * groups * 8));
-      bias_places = reinterpret_cast<unsigned short*>(take(sizeof(short) * t.warps() * groups * kGroupValues));
+      columns = reinterpret_cast<unsigned short*>(take(sizeof(short) * t.warps() * groups * 8));
+      bias_places = reinterpret_cast<unsigned char*>(take(t.warps() * groups * kGroupValues));
     }
     bias = reinterpret_cast<float*>(take(sizeof(float) * (entries + 1)));
     return used;

@@ -14,8 +14,8 @@
 //   Strip         rows x 16 scores; Sums: rows x kDim
 //   Operand       rows x kDim of a tensor: operand(image, offsets)
 //   each(count, f), sync(), commit(), wait(pending)
-//   copy(pane, count, tokens, image, second)      starts copying the box; prefetch(image, offsets): rows, soon wanted
-//   columns(f(patch, column) -> row of a pane), tables(f(patch) -> number)
+//   copy(pane, count, tokens, image)      starts copying the box; prefetch(image, offsets): rows, soon wanted
+//   columns(f(patch) -> first row of a pane, f(column) -> rows from there), tables(f(patch) -> number)
 //   begin(strip, step)                              the table's values
 //   multiply_transposed(strip, operand, pane, step) strip += operand pane^T
 //   multiply(sums, strip, pane, step)               sums += strip pane, strip rounded to Element
@@ -33,10 +33,10 @@ struct WindowCall {
   View q, k, v, out, lse, dout, dq, dk, dv, mean;  // mean: dout . out, float, laid out as lse
   const float* rpb;                                // [heads, entries] or null
   float* drpb;                                     // [places * parts, heads, entries] or null
-  int parts;                                       // blocks of one place and head; part w takes the images w, w + parts, ...
+  int parts;  // blocks of one place and head; part w takes the images w, w + parts, ...
   int entries;
   int groups;  // of eight columns that a patch meets: kGroups of the machine, or, where they are listed, an even number
-  int stages;  // 2: the next image's box arrives while one is worked on
+  int stages;  // boxes on chip: 2 to 4, the next images' arrive while one is worked on; 1: they wait for each other
 };
 
 inline int groups_of(const Patching& t, bool rows_are_queries) {
@@ -71,15 +71,27 @@ NATTEN_HD T* image_of(const View& view, int64_t image, int64_t head) {
   return static_cast<T*>(view.data) + image * view.batch + head * view.head;
 }
 
-// Lists the tokens of the block's box. Wants a sync after it.
+// number / divisor for numbers below 2^20, where `inverse` is 1 / divisor: as Box::coordinates.
+NATTEN_HD int quotient(int number, float inverse) {
+  return static_cast<int>((static_cast<float>(number) + 0.5f) * inverse);
+}
+
+// Lists the tokens of the block's box; `lse` for dk and dv. Wants a sync after it.
 template <class M>
-NATTEN_HD void list_box(M& m, const Block& block, const View& first, const View& second, const View& lse) {
+NATTEN_HD void list_box(M& m, const Block& block, const View& first, const View& second, const View* lse) {
+  using T = typename M::Element;
+  auto& memory = m.memory();
+  const float inverse = 1.0f / static_cast<float>(block.x.size);
+  const int y_first = block.y.first * block.y.dilation + block.y.residue;
+  const int x_first = block.x.first * block.x.dilation + block.x.residue;
   m.each(block.tokens(), [&](int i) {
-    const int ky = i / block.x.size, kx = i - ky * block.x.size;
-    const int y = (block.y.first + ky) * block.y.dilation + block.y.residue;
-    const int x = (block.x.first + kx) * block.x.dilation + block.x.residue;
+    const int ky = quotient(i, inverse), kx = i - ky * block.x.size, row = ky * block.pitch + kx;
+    const int y = y_first + ky * block.y.dilation, x = x_first + kx * block.x.dilation;
     const auto at = [&](const View& v) { return y * static_cast<int>(v.axis[1]) + x * static_cast<int>(v.axis[2]); };
-    m.memory().tokens[i] = {at(first), at(second), at(lse), ky * block.pitch + kx};
+    const int place = pane_place<T, M::kDim>(row, 0);
+    memory.tokens[0][i] = {at(first), place};
+    memory.tokens[1][i] = {at(second), place};
+    if (lse != nullptr) memory.tokens[2][i] = {at(*lse), row * static_cast<int>(sizeof(QueryStats))};
   });
 }
 
@@ -134,7 +146,8 @@ NATTEN_HD void make_tables(M& m, const WindowCall& call, const Block& block, int
   const int reciprocal = 65536 / side + 1;  // of numbers below 256
   for (int ty = 0; ty < down_classes; ty++) {
     for (int tx = 0; tx < across_classes; tx++) {
-      const PatchRow *const y_rows = ys.rows + ys.leaders[ty] * kPatch, *const x_rows = xs.rows + xs.leaders[tx] * kPatch;
+      const PatchRow *const y_rows = ys.rows + ys.leaders[ty] * kPatch, *const x_rows =
+                                                                            xs.rows + xs.leaders[tx] * kPatch;
       float* const to = memory.tables + (ty * across_classes + tx) * M::kGroups * kGroupValues;
       // Four values lie together: two rows of two columns.
       m.each(M::kGroups * kGroupValues / 4, [&](int i) {
@@ -154,35 +167,70 @@ NATTEN_HD void make_tables(M& m, const WindowCall& call, const Block& block, int
   }
 }
 
-// The pane row of column `column` of a patch's box of keys. Behind the end of the box, its last token.
-NATTEN_HD int key_row(const WindowCall& call, const Block& block, int patch, int column) {
+// The first pane row of a patch's box of keys.
+NATTEN_HD int key_row(const WindowCall& call, const Block& block, int patch) {
   const int across = call.patching.patches[1];
+  return block.pane_row(key_start(block.y.axis, block.y.side, block.y.row(patch / across, 0)),
+                        key_start(block.x.axis, block.x.side, block.x.row(patch % across, 0)));
+}
+// Column `column` of any patch's box, in pane rows from its first. Behind the end of the box, its last token.
+NATTEN_HD int key_column_row(const Block& block, int column, float inverse) {
   const int count = block.y.side * block.x.side, c = column < count ? column : count - 1;
-  const int ky = c / block.x.side, kx = c - ky * block.x.side;
-  return block.pane_row(key_start(block.y.axis, block.y.side, block.y.row(patch / across, 0)) + ky,
-                        key_start(block.x.axis, block.x.side, block.x.row(patch % across, 0)) + kx);
+  const int ky = quotient(c, inverse);
+  return ky * block.pitch + c - ky * block.x.side;
+}
+template <class M>
+NATTEN_HD void find_columns(M& m, const WindowCall& call, const Block& block) {
+  const float inverse = 1.0f / static_cast<float>(block.x.side);
+  m.columns([&](int patch) { return key_row(call, block, patch); },
+            [&](int column) { return key_column_row(block, column, inverse); });
 }
 
 // Starts copying the boxes of two tensors.
 template <class T, class M>
-NATTEN_HD void load_box(M& m, const WindowCall& call, const View& first, const View& second, int tokens, int64_t image,
-                        int64_t head, int stage) {
+NATTEN_HD void load_box(M& m, const View& first, const View& second, int tokens, int64_t image, int64_t head,
+                        int stage) {
   auto& memory = m.memory();
-  m.copy(memory.pane(stage, 0), tokens, memory.tokens, image_of<const T>(first, image, head), false);
-  m.copy(memory.pane(stage, 1), tokens, memory.tokens, image_of<const T>(second, image, head), true);
-  m.commit();
+  m.copy(memory.pane(stage, 0), tokens, memory.tokens[0], image_of<const T>(first, image, head));
+  m.copy(memory.pane(stage, 1), tokens, memory.tokens[1], image_of<const T>(second, image, head));
 }
 
+// Boxes of the next images arrive in the other stages while one is worked on; load(image, stage) starts a copy.
+template <class M>
+NATTEN_HD void wait_for_next(M& m, const WindowCall& call) {
+  if (call.stages <= 2) {
+    m.template wait<0>();
+  } else if (call.stages == 3) {
+    m.template wait<1>();
+  } else {
+    m.template wait<2>();
+  }
+  m.sync();
+}
+template <class M, class F>
+NATTEN_HD void load_first(M& m, const WindowCall& call, int64_t image, const F& load) {
+  for (int stage = 0; stage == 0 || stage + 1 < call.stages; stage++, image += call.parts) {
+    if (image < call.p.batch) load(image, stage);
+    m.commit();
+  }
+}
+template <class M, class F>
+NATTEN_HD void load_ahead(M& m, const WindowCall& call, int stage, int64_t image, const F& load) {
+  if (call.stages == 1) return;
+  const int64_t ahead = image + (call.stages - 1) * call.parts;
+  if (ahead < call.p.batch) load(ahead, stage == 0 ? call.stages - 1 : stage - 1);
+  m.commit();
+}
 // Ends the work on one image: everybody is done with its stage, and the next one's box is there.
 template <class M, class F>
 NATTEN_HD int next_stage(M& m, const WindowCall& call, int stage, int64_t next, const F& load) {
   if (call.stages == 1) {
     m.sync();
     if (next < call.p.batch) load(next, 0);
+    m.commit();
   }
-  m.template wait<0>();
-  m.sync();
-  return call.stages == 1 ? 0 : 1 - stage;
+  wait_for_next(m, call);
+  return stage + 1 >= call.stages ? 0 : stage + 1;
 }
 
 template <class M>
@@ -194,24 +242,23 @@ NATTEN_HD void window_forward(M& m, const WindowCall& call, int64_t head, int pl
   const int64_t kv_head = head / (p.heads / p.kv_heads);
   auto& memory = m.memory();
   const int tokens = block.tokens();
-  list_box(m, block, call.k, call.v, call.lse);
+  list_box(m, block, call.k, call.v, nullptr);
   m.sync();
-  const auto load = [&](int64_t image, int stage) { load_box<T>(m, call, call.k, call.v, tokens, image, kv_head, stage); };
-  load(part, 0);
+  const auto load = [&](int64_t image, int stage) { load_box<T>(m, call.k, call.v, tokens, image, kv_head, stage); };
+  load_first(m, call, part, load);
   const auto q_at = offsets_of(m, call, block, call.q);
   const auto out_at = targets_of(m, call, block, call.out), lse_at = targets_of(m, call, block, call.lse);
   auto queries = m.operand(image_of<const T>(call.q, part, head), q_at);
   make_tables(m, call, block, head);
-  m.columns([&](int patch, int column) { return key_row(call, block, patch, column); });
+  find_columns(m, call, block);
   const float factor = static_cast<float>(p.scale) * kLog2E;
-  m.template wait<0>();
-  m.sync();
+  wait_for_next(m, call);
 
   int stage = 0;
   for (int64_t image = part; image < p.batch; image += call.parts) {
     const int64_t next = image + call.parts;
+    load_ahead(m, call, stage, image, load);
     if (next < p.batch) {
-      if (call.stages == 2) load(next, 1 - stage);
       m.prefetch(image_of<const T>(call.q, next, head), q_at);
     }
     typename M::Strip scores[M::kSteps];
@@ -257,7 +304,8 @@ NATTEN_HD void fold_slopes(M& m, const WindowCall& call, const Block& block, flo
     float sum = 0.0f;
     for (int ty = 0; ty < down_classes; ty++) {
       for (int tx = 0; tx < across_classes; tx++) {
-        const int key_y = ey - ys.rows[ys.leaders[ty] * kPatch].bias, key_x = ex - xs.rows[xs.leaders[tx] * kPatch].bias;
+        const int key_y = ey - ys.rows[ys.leaders[ty] * kPatch].bias,
+                  key_x = ex - xs.rows[xs.leaders[tx] * kPatch].bias;
         const float* const slopes = memory.tables + (ty * across_classes + tx) * M::kGroups * kGroupValues;
         NATTEN_UNROLL
         for (int row = 0; row < kPatchRows; row++) {
@@ -286,31 +334,30 @@ NATTEN_HD void window_dq(M& m, const WindowCall& call, int64_t head, int place, 
   const int64_t kv_head = head / (p.heads / p.kv_heads);
   auto& memory = m.memory();
   const int tokens = block.tokens();
-  list_box(m, block, call.k, call.v, call.lse);
+  list_box(m, block, call.k, call.v, nullptr);
   m.sync();
-  const auto load = [&](int64_t image, int stage) { load_box<T>(m, call, call.k, call.v, tokens, image, kv_head, stage); };
-  load(part, 0);
+  const auto load = [&](int64_t image, int stage) { load_box<T>(m, call.k, call.v, tokens, image, kv_head, stage); };
+  load_first(m, call, part, load);
   const auto q_at = offsets_of(m, call, block, call.q), out_at = offsets_of(m, call, block, call.out),
              dout_at = offsets_of(m, call, block, call.dout), lse_at = offsets_of(m, call, block, call.lse);
   const auto dq_at = targets_of(m, call, block, call.dq), mean_at = targets_of(m, call, block, call.lse);
   // A row that does not exist has weights of zero.
   const auto missing = m.rows([&](int row) { return row_exists(call, block, row) ? 0.0f : -M::minus_infinity(); });
   make_tables(m, call, block, head);
-  m.columns([&](int patch, int column) { return key_row(call, block, patch, column); });
+  find_columns(m, call, block);
   const float factor = static_cast<float>(p.scale) * kLog2E;
   typename M::Strip slopes[M::kSteps];
   if constexpr (kBiasGradient) {
     NATTEN_UNROLL
     for (int step = 0; step < M::kSteps; step++) m.clear(slopes[step]);
   }
-  m.template wait<0>();
-  m.sync();
+  wait_for_next(m, call);
 
   int stage = 0;
   for (int64_t image = part; image < p.batch; image += call.parts) {
     const int64_t next = image + call.parts;
+    load_ahead(m, call, stage, image, load);
     if (next < p.batch) {
-      if (call.stages == 2) load(next, 1 - stage);
       m.prefetch(image_of<const T>(call.q, next, head), q_at);
       m.prefetch(image_of<const T>(call.dout, next, head), dout_at);
       m.prefetch(image_of<const T>(call.out, next, head), out_at);
@@ -330,9 +377,8 @@ NATTEN_HD void window_dq(M& m, const WindowCall& call, int64_t head, int place, 
       m.clear(slope);
       m.multiply_transposed(weight, queries, memory.pane(stage, 0), step);
       m.multiply_transposed(slope, douts, memory.pane(stage, 1), step);
-      m.pair(weight, slope, step, [&](auto row, float w, float& s) {
-        s = M::exp2(w * factor - base[row]) * (s - mean[row]);
-      });
+      m.pair(weight, slope, step,
+             [&](auto row, float w, float& s) { s = M::exp2(w * factor - base[row]) * (s - mean[row]); });
       if constexpr (kBiasGradient) m.add(slopes[step], slope, step);
       m.multiply(sum, slope, memory.pane(stage, 0), step);
     }

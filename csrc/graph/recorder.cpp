@@ -43,7 +43,7 @@ int64_t as_bits(double value) {
 // Sizes exist and mean what they say.
 bool has_sizes(const at::Tensor& t) { return !t.is_nested() && !t.unsafeGetTensorImpl()->has_symbolic_sizes_strides(); }
 
-// The dispatcher shows the whole stack of a boxed call: a TorchScript interpreter's holds other values below the call's.
+// A boxed call shows the dispatcher's whole stack: a TorchScript interpreter's holds other values below the call's.
 template <typename Value>
 c10::ArrayRef<Value> of_this_call(const at::RecordFunction& fn, c10::ArrayRef<Value> values, size_t count) {
   return fn.operator_name().has_value() && values.size() > count ? values.slice(values.size() - count) : values;

@@ -35,9 +35,9 @@ func ExampleAttention() {
 		fmt.Printf("level %d block %d: %d of %d tokens\n", m.Level, m.Block, attended, len(m.Weights))
 	}
 	// Output:
-	// level 0 block 0: 49 of 196 tokens
-	// level 0 block 1: 49 of 196 tokens
-	// level 1 block 0: 49 of 49 tokens
-	// level 1 block 1: 49 of 49 tokens
-	// level 1 block 2: 49 of 49 tokens
+	// level 0 block 0: 9 of 196 tokens
+	// level 1 block 0: 9 of 49 tokens
+	// level 1 block 1: 9 of 49 tokens
+	// level 2 block 0: 9 of 16 tokens
+	// level 2 block 1: 9 of 16 tokens
 }

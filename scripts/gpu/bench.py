@@ -2,12 +2,15 @@
 
 bench.py LIBNATTEN [--flex] [--flux] [--json FILE]
 
-Milliseconds are medians of CUDA-event times over repeated calls, after warming up. The memory bound is the time that
-reading and writing each tensor once takes at the copy bandwidth measured in the same run.
+Milliseconds of the levels are medians over replays of a CUDA graph of several calls, on as many sets of tensors as
+exceed the level 2 cache: no gaps between launches, nothing left over from the call before. What cannot be captured, and
+the FLUX shape, is timed by events around single calls; such rows say so. The memory bound is the time that reading and
+writing each tensor once takes at the copy bandwidth measured in the same run.
 """
 
 import argparse
 import json
+import math
 import statistics
 
 import torch
@@ -31,6 +34,27 @@ def milliseconds(call, repeats=20, warm=5):
         end.synchronize()
         times.append(begin.elapsed_time(end))
     return statistics.median(times)
+
+
+def replayed(call, sets, row, name, repeats=10):
+    """Milliseconds of one call(*set) of a CUDA graph that runs it on every set, into row[name]."""
+    calls = sets * max(1, 4 // len(sets))
+    try:
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for arguments in calls[:3]:
+                call(*arguments)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            for arguments in calls:
+                call(*arguments)
+        row[name] = milliseconds(graph.replay, repeats, 2) / len(calls)
+    except RuntimeError as error:
+        torch.cuda.synchronize()
+        row[name] = milliseconds(lambda: call(*sets[0]), repeats, 2)
+        row[name + "_not_captured"] = str(error).splitlines()[0][:120]
 
 
 def copy_bandwidth():
@@ -64,58 +88,65 @@ def flex(side, kernel, rpb):
     return lambda q, k, v: compiled(q, k, v, score_mod=biased if rpb is not None else None, block_mask=mask)
 
 
-def both(forward, leaves, dout):
-    def call():
-        return torch.autograd.grad(forward(), leaves, dout)
+def both(forward, leaves):
+    """Forward and backward of forward(*tensors), the last of which is the gradient of its result."""
+    def call(*tensors):
+        return torch.autograd.grad(forward(*tensors[:-1]), leaves(*tensors[:-1]), tensors[-1])
     return call
 
 
 def level(batch, heads, side, kernel, dtype, options, bandwidth):
     dim = 32
-    qkv = torch.randn(batch, side, side, 3, heads, dim, device="cuda", dtype=dtype)
-    q, k, v = [t.detach().requires_grad_() for t in qkv.unbind(3)]
-    rpb = torch.randn(heads, 2 * kernel - 1, 2 * kernel - 1, device="cuda", dtype=dtype).requires_grad_()
-    dout = torch.randn(batch, side, side, heads, dim, device="cuda", dtype=dtype)
+    size = batch * side * side * heads * dim * dtype.itemsize
+    sets = []
+    for _ in range(max(1, math.ceil(2e8 / (4 * size)))):
+        qkv = torch.randn(batch, side, side, 3, heads, dim, device="cuda", dtype=dtype)
+        q, k, v = [t.detach().requires_grad_() for t in qkv.unbind(3)]
+        sets.append((q, k, v, torch.randn(batch, side, side, heads, dim, device="cuda", dtype=dtype)))
+    rpb = torch.randn(heads, 2 * kernel - 1, 2 * kernel - 1, device="cuda").requires_grad_()
     geometry = ([kernel, kernel], [1, 1], [False, False])
     row = {"batch": batch, "heads": heads, "side": side, "dim": dim, "kernel": kernel, "dtype": str(dtype)[6:]}
-    size = q.numel() * q.element_size()
     row["bound_forward_ms"] = 4 * size / bandwidth * 1e3
     row["bound_both_ms"] = (4 + 8) * size / bandwidth * 1e3
 
-    def fused():
+    def fused(q, k, v):
         return OPS.na(q, k, v, rpb, *geometry)
 
-    def unfused():
+    def plain(q, k, v):
+        return OPS.na(q, k, v, None, *geometry)
+
+    def unfused(q, k, v):
         logits = OPS.na_qk(q, k, rpb, *geometry, dim**-0.5)
         return OPS.na_av(torch.softmax(logits, -1), v, *geometry)
 
-    with torch.no_grad():
-        row["forward_ms"] = milliseconds(fused)
-    row["both_ms"] = milliseconds(both(fused, (q, k, v, rpb), dout))
-    plain = both(lambda: OPS.na(q, k, v, None, *geometry), (q, k, v), dout)
-    row["both_without_rpb_ms"] = milliseconds(plain)
+    def without_gradient(forward):
+        def call(q, k, v, _):
+            with torch.no_grad():
+                return forward(q, k, v)
+        return call
+
+    def time(name, forward, sets, leaves):
+        replayed(without_gradient(forward), sets, row, name + "forward_ms")
+        replayed(both(forward, leaves), sets, row, name + "both_ms")
+
+    time("", fused, sets, lambda q, k, v: (q, k, v, rpb))
+    time("without_rpb_", plain, sets, lambda q, k, v: (q, k, v))
     if not options.quick:
-        with torch.no_grad():
-            row["unfused_forward_ms"] = milliseconds(unfused, 5, 2)
-        row["unfused_both_ms"] = milliseconds(both(unfused, (q, k, v, rpb), dout), 3, 1)
-    first = [t.detach().flatten(1, 2).transpose(1, 2).contiguous().requires_grad_() for t in (q, k, v)]
-    dout_first = dout.flatten(1, 2).transpose(1, 2).contiguous()
-    if batch * heads * side**4 < 1 << 33:
-        with torch.no_grad():
-            row["dense_forward_ms"] = milliseconds(lambda: F.scaled_dot_product_attention(*first))
-        row["dense_both_ms"] = milliseconds(both(lambda: F.scaled_dot_product_attention(*first), first, dout_first))
+        time("unfused_", unfused, sets[:1], lambda q, k, v: (q, k, v, rpb))
+    first = [tuple(t.detach().flatten(1, 2).transpose(1, 2).contiguous().requires_grad_() for t in s) for s in sets]
+    if not options.quick and batch * heads * side**4 < 1 << 33:
+        time("dense_", F.scaled_dot_product_attention, first, lambda q, k, v: (q, k, v))
     if options.flex:
         attention = flex(side, kernel, rpb)
         with torch.no_grad():
-            row["flex_forward_ms"] = milliseconds(lambda: attention(*first))
-            difference = (attention(*first).transpose(1, 2).reshape(dout.shape) - fused()).abs().max().item()
-            row["flex_max_abs_difference"] = difference
+            got = attention(*first[0][:3]).transpose(1, 2).reshape(sets[0][3].shape)
+            row["flex_max_abs_difference"] = (got - fused(*sets[0][:3])).abs().max().item()
         try:
-            row["flex_both_ms"] = milliseconds(both(lambda: attention(*first), (*first, rpb), dout_first))
+            time("flex_", attention, first, lambda q, k, v: (q, k, v, rpb))
         except Exception as error:  # its own limits are worth a line, not the run
-            row["flex_both_error"] = str(error).splitlines()[0][:200]
-            attention = flex(side, kernel, rpb.detach())
-            row["flex_both_without_rpb_gradient_ms"] = milliseconds(both(lambda: attention(*first), first, dout_first))
+            row["flex_error"] = str(error).splitlines()[0][:200]
+            without = flex(side, kernel, rpb.detach())
+            time("flex_without_rpb_gradient_", without, first, lambda q, k, v: (q, k, v))
     return row
 
 

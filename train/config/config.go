@@ -72,7 +72,7 @@ type Config struct {
 	ClipGrad    float64   `key:"clip_grad" default:"5" help:"limit of the gradients, see clip_mode; 0: off"`
 	ClipMode    string    `key:"clip_mode" default:"norm" help:"norm: of all gradients together; value: of each element"`
 	AccumSteps  int       `key:"grad_accum_steps" default:"1" help:"batches per optimizer step"`
-	AMP         bool      `key:"amp" default:"false" help:"mixed precision"`
+	AMP         bool      `key:"amp" default:"false" help:"mixed precision (bfloat16 on a processor without instructions for it: float32 instead)"`
 	AMPDType    string    `key:"amp_dtype" default:"bfloat16" help:"bfloat16, or float16 with loss scaling"`
 
 	Sched           string  `section:"Schedule" key:"sched" default:"cosine" help:"cosine, linear, poly, step, multistep, onecycle, constant"`

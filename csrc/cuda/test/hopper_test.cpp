@@ -138,11 +138,15 @@ Problem random_problem(std::mt19937& random) {
   p.dim = p.value_dim = 2;
   for (int a = kAxes - p.rank; a < kAxes; a++) {
     Axis& axis = p.axis[a];
-    axis.kernel = p.rank == 1 ? pick({7, 33, 70, 200, 401}) : p.rank == 2 ? pick({2, 7, 13, 24, 30}) : pick({1, 3, 6, 9});
+    axis.kernel = p.rank == 1   ? pick({7, 33, 70, 200, 401})
+                  : p.rank == 2 ? pick({2, 7, 13, 24, 30})
+                                : pick({1, 3, 6, 9});
     axis.dilation = pick({1, 1, 1, 2, 3, 8});
     axis.stride = random() % 3 == 0 ? 1 + static_cast<int64_t>(random() % axis.kernel) : 1;
     axis.causal = random() % 4 == 0;
-    axis.length = axis.kernel * axis.dilation + static_cast<int64_t>(random() % (p.rank == 1 ? 300 : p.rank == 2 ? 30 : 6));
+    axis.length = axis.kernel * axis.dilation + static_cast<int64_t>(random() % (p.rank == 1   ? 300
+                                                                                 : p.rank == 2 ? 30
+                                                                                               : 6));
     while (axis.length > (p.rank == 1 ? 1600 : p.rank == 2 ? 60 : 14) && axis.dilation > 1) {
       axis.length -= axis.kernel;
       axis.dilation--;

@@ -1,6 +1,6 @@
-// The tile program (and by window_test.cpp the window program) with the host primitives, in the CUDA tile shapes, against
-// the definition in double; and the index mathematics where numbers exceed 31
-// bits. Needs neither nvcc nor a GPU.
+// The tile program (and by window_test.cpp the window program) with the host primitives, in the CUDA tile shapes,
+// against the definition in double; and the index mathematics where numbers exceed 31 bits. Needs neither nvcc nor a
+// GPU.
 //
 //   tile-test [configurations = 60] [seed = 1]
 //

@@ -13,7 +13,7 @@ namespace natten::cuda::test {
 namespace {
 
 template <class T, int kDim, bool kBias>
-void run(WindowCall& call, bool with_small_groups, int64_t most) {
+void run(WindowCall& call, bool with_small_groups, int most, int widest) {
   const Problem& p = call.p;
   const auto each_block = [&](const auto& f) {
     for (int64_t head = 0; head < p.heads; head++) {
@@ -22,7 +22,7 @@ void run(WindowCall& call, bool with_small_groups, int64_t most) {
       }
     }
   };
-  call.patching = patching_of(p, static_cast<int>(most), true);
+  call.patching = patching_of(p, most, widest, true);
   call.groups = groups_of(call.patching, true);
   const auto queries = [&](auto groups) {
     using Machine = WindowHost<T, kDim, decltype(groups)::value, false>;
@@ -38,7 +38,7 @@ void run(WindowCall& call, bool with_small_groups, int64_t most) {
     queries(std::integral_constant<int, kKeyGroups>());
   }
   if (p.heads != p.kv_heads) return;
-  call.patching = patching_of(p, static_cast<int>(most), false);
+  call.patching = patching_of(p, most, widest, false);
   call.groups = groups_of(call.patching, false);
   WindowHost<T, kDim, 2, true> dkv(WindowPass::kKeyGradient, call);
   each_block([&](int64_t head, int place, int part) { window_dkv(dkv, call, head, place, part); });
@@ -76,13 +76,13 @@ void check(const Problem& p, bool with_bias, std::mt19937& random, unsigned seed
   call.rpb = with_bias ? rpb.data() : nullptr;
   call.entries = static_cast<int>(p.bias_entries());
   call.parts = 1 + static_cast<int>(random() % p.batch);
-  call.stages = 1 + static_cast<int>(random() % 2);
-  const int64_t most = 1 + static_cast<int64_t>(random() % kPatchesLimit);
-  const int64_t rows = patching_of(p, static_cast<int>(most), true).places * call.parts;
+  call.stages = 1 + static_cast<int>(random() % 4);
+  const int most = 1 + static_cast<int>(random() % kPatchesLimit), widest = 1 + static_cast<int>(random() % most);
+  const int64_t rows = patching_of(p, most, widest, true).places * call.parts;
   std::vector<float> partial(rows * p.heads * call.entries, -7.0f);
   call.drpb = partial.data();
   const bool small = random() % 2 == 0;
-  with_bias ? run<T, kDim, true>(call, small, most) : run<T, kDim, false>(call, small, most);
+  with_bias ? run<T, kDim, true>(call, small, most, widest) : run<T, kDim, false>(call, small, most, widest);
   expect_near(p, seed, "window lse", lse.values, r.lse, 1e-5);
   expect_near(p, seed, "window out", out.values, r.out, tolerance);
   expect_near(p, seed, "window dq", dq.values, r.dq, 2 * tolerance);
