@@ -89,8 +89,8 @@ func compare(folder, seeds, start string, epochs, steps int, rate float64) error
 			return err
 		}
 		o.Tuned, o.Scratch = tuned.TestAccuracy, scratch.TestAccuracy
-		fmt.Fprintf(os.Stderr, "seed %d: base %.2f%%; after %d steps on other classes: tuned %.2f%%, from nothing %.2f%%\n",
-			seed, o.Base, steps, o.Tuned, o.Scratch)
+		fmt.Fprintf(os.Stderr, "seed %d: after %d steps on other classes: tuned %.2f%%, from nothing %.2f%%\n",
+			seed, steps, o.Tuned, o.Scratch)
 		outcomes = append(outcomes, o)
 	}
 	out := json.NewEncoder(os.Stdout)
