@@ -213,6 +213,9 @@ func (c *configuration) tolerance() float64 {
 	if device.Is(torch.CUDA) { // tensor cores take weights and slopes in half precision too
 		return 4 * roundoff(c.dtype)
 	}
+	if c.mode == withExtra { // both parts and their merge are stored
+		return 4 * roundoff(c.dtype)
+	}
 	return 2 * roundoff(c.dtype)
 }
 
