@@ -52,8 +52,9 @@ inline Tensor with_channel(const Tensor& t, const Tensor& channel) {
 
 inline bool deterministic() { return at::globalContext().deterministicAlgorithms(); }
 
-// Kernels: the functions of cpu/kernels.h as static members; empty, which makes the results' memory; kAlwaysLSE, whether
-// the forward kernels write the log-sum-exp even where nobody asks for it; and Guard, constructed with the device of the tensors and alive while a kernel is called.
+// Kernels: the functions of cpu/kernels.h as static members; empty, which makes the results' memory; kAlwaysLSE,
+// whether the forward kernels write the log-sum-exp even where nobody asks for it; and Guard, constructed with the
+// device of the tensors and alive while a kernel is called.
 template <class Kernels>
 struct Operators {
   // The second result may be undefined where it is not wanted.

@@ -131,10 +131,10 @@ Class class_of(const Problem& p, c10::ScalarType type, bool backward, const void
 void na_forward(const Problem& p, c10::ScalarType type, const View& q, const View& k, const View& v, const void* rpb,
                 const View& out, const View& lse) {
   const Class kernels = class_of(p, type, false, rpb, nullptr, lse, {q, k, v, out});
-  const auto run = kernels == Class::kWindow ? window::na_forward
+  const auto run = kernels == Class::kWindow   ? window::na_forward
                    : kernels == Class::kHopper ? hopper::na_forward
-                   : kernels == Class::kTile ? tile::na_forward
-                                             : naive::na_forward;
+                   : kernels == Class::kTile   ? tile::na_forward
+                                               : naive::na_forward;
   run(stream(), p, type_of(type), q, k, v, rpb, out, lse);
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
