@@ -1,6 +1,7 @@
 package torch
 
 // #include "../../csrc/natten.h"
+// #include <stdlib.h>
 import "C"
 
 import (
