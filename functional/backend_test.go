@@ -24,7 +24,7 @@ func TestForcedBackend(t *testing.T) {
 	o.Backend = "tile"
 	_, err := functional.NA2D(x, x, x, o)
 	if device.Is(torch.CPU) {
-		require.EqualError(t, err, `functional: NA2D: Backend is "tile", a class of CUDA kernels, and q is on cpu`)
+		require.EqualError(t, err, `functional: NA2D: option Backend is "tile", a class of CUDA kernels, and q is on cpu`)
 		if !torch.HasCUDAKernels() {
 			require.ErrorContains(t, torch.ForceCUDABackend("tile"), "there are no CUDA kernels here")
 		}

@@ -188,7 +188,7 @@ func force(backend string, first input) (free func(), err error) {
 		return nil, err
 	}
 	if !info.Device.Is(torch.CUDA) {
-		return nil, fmt.Errorf("Backend is %q, a class of CUDA kernels, and %s is on %v", backend, first.name, info.Device)
+		return nil, fmt.Errorf("option Backend is %q, a class of CUDA kernels, and %s is on %v", backend, first.name, info.Device)
 	}
 	runtime.LockOSThread()
 	if err := torch.ForceCUDABackend(backend); err != nil {

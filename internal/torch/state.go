@@ -2,6 +2,7 @@ package torch
 
 // #include <stdlib.h>
 // #include "../../csrc/natten.h"
+// #include <stdlib.h>
 import "C"
 
 import (
