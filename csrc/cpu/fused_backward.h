@@ -159,6 +159,7 @@ class BackwardWorker {
         dk_at_(natural_at_ + (length_ + call.p.axis[2].kernel) * channels_),
         dv_at_(dk_at_ + (length_ + call.p.axis[2].kernel) * channels_),
         row_size_(odd_lines<E>(dv_at_ + (length_ + call.p.axis[2].kernel) * value_channels_)),
+        long_rows_(length_ * call.p.dim * static_cast<int64_t>(sizeof(T)) > kMostAhead),
         q_tile_(dims_ * kRows * W),
         dout_tile_(value_dims_ * kRows * W),
         q_natural_(kRows * W * channels_),
@@ -179,6 +180,10 @@ class BackwardWorker {
     Walk walk(p_, call_.plan, units, begin, end);
     Stop here, ahead;
     bool more = walk.next(here);
+    if (more) {
+      plan_prefetch(here);
+      prefetch_.all();
+    }
     while (more) {
       more = walk.next(ahead);
       if (here.new_unit) {
@@ -247,7 +252,7 @@ class BackwardWorker {
     return places;
   }
 
-  // A tensor's row of query heads `member`.
+  // A tensor's row i of the block, of query heads `member`.
   template <class U>
   U* query_row(const Stop& stop, const View& view, int i, int64_t member) const {
     return row_of<U>(p_, stop.group, view, stop.block.z, stop.block.y + i) + member * view.head;
@@ -315,16 +320,21 @@ class BackwardWorker {
   }
 
   void plan_prefetch(const Stop& stop) {
+    if (long_rows_) return;
     const Places& places = place(stop);
     const Block& block = stop.block;
+    const int64_t members = p_.heads / p_.kv_heads;
     for (int i = 0; i < block.rows; ++i) {
-      prefetch_.add(query_row<const T>(stop, call_.q, i, 0), places.q.at, p_.dim);
-      prefetch_.add(query_row<const T>(stop, call_.dout, i, 0), places.dout.at, p_.value_dim);
+      for (int64_t member = 0; member < members; ++member) {
+        prefetch_.add(query_row<const T>(stop, call_.q, i, member), places.q, p_.dim);
+        prefetch_.add(query_row<const T>(stop, call_.dout, i, member), places.dout, p_.value_dim);
+        prefetch_.add(query_row<T>(stop, call_.dq, i, member), places.dq, p_.dim);
+      }
     }
     for (const Step& step : block.steps) {
       if (step.first > 0 || (!stop.new_unit && ring_.holds(step.z, step.y))) continue;
-      prefetch_.add(row_of<const T>(p_, stop.group, call_.k, step.z, step.y), places.k.at, p_.dim);
-      prefetch_.add(row_of<const T>(p_, stop.group, call_.v, step.z, step.y), places.v.at, p_.value_dim);
+      prefetch_.add(row_of<const T>(p_, stop.group, call_.k, step.z, step.y), places.k, p_.dim);
+      prefetch_.add(row_of<const T>(p_, stop.group, call_.v, step.z, step.y), places.v, p_.value_dim);
     }
   }
 
@@ -512,6 +522,7 @@ class BackwardWorker {
   Leftovers<E>& leftovers_;
   const int64_t length_, channels_, value_channels_, stride_, dims_, value_dims_, v_at_, natural_at_, dk_at_, dv_at_,
       row_size_;
+  const bool long_rows_;
   int64_t member_size_ = 0;
   Ring<E> ring_;
   Prefetch prefetch_;

@@ -167,6 +167,7 @@ class ForwardWorker {
         // Picks and shifted loads reach past a row's end; what they find there is not used.
         row_size_(k_size_ + odd_lines<E>((length_ + call.p.axis[2].kernel) * channels_)),
         factor_(static_cast<E>(call.p.scale * 1.4426950408889634)),
+        long_rows_(length_ * call.p.dim * static_cast<int64_t>(sizeof(T)) > kMostAhead),
         q_tile_(dims_ * kRows * W),
         scores_(kRows * kRowStride + W),
         partial_(kRows * W * channels_) {}
@@ -175,6 +176,10 @@ class ForwardWorker {
     Walk walk(p_, call_.plan, units, begin, end);
     Stop here, ahead;
     bool more = walk.next(here);
+    if (more) {
+      plan_prefetch(here);
+      prefetch_.all();
+    }
     while (more) {
       more = walk.next(ahead);
       if (here.new_unit) ring_.reset(p_, here.group, row_size_);
@@ -213,6 +218,12 @@ class ForwardWorker {
     return places;
   }
 
+  // A tensor's row i of the block, of query heads `member`.
+  template <class U>
+  U* query_row(const Stop& stop, const View& view, int i, int64_t member) const {
+    return row_of<U>(p_, stop.group, view, stop.block.z, stop.block.y + i) + member * view.head;
+  }
+
   void pack_keys(const Stop& stop) {
     const Places& places = place(stop);
     key_rows_.clear();
@@ -244,15 +255,31 @@ class ForwardWorker {
   }
 
   void plan_prefetch(const Stop& stop) {
+    if (long_rows_) return;
     const Places& places = place(stop);
     const Block& block = stop.block;
+    const int64_t members = p_.heads / p_.kv_heads;
     for (int i = 0; i < block.rows; ++i) {
-      prefetch_.add(row_of<const T>(p_, stop.group, call_.q, block.z, block.y + i), places.q.at, p_.dim);
+      for (int64_t member = 0; member < members; ++member) {
+        prefetch_.add(query_row<const T>(stop, call_.q, i, member), places.q, p_.dim);
+        prefetch_.add(query_row<T>(stop, call_.out, i, member), places.out, p_.value_dim);
+      }
     }
     for (const Step& step : block.steps) {
       if (step.first > 0 || (!stop.new_unit && ring_.holds(step.z, step.y))) continue;
-      prefetch_.add(row_of<const T>(p_, stop.group, call_.k, step.z, step.y), places.k.at, p_.dim);
-      prefetch_.add(row_of<const T>(p_, stop.group, call_.v, step.z, step.y), places.v.at, p_.value_dim);
+      prefetch_.add(row_of<const T>(p_, stop.group, call_.k, step.z, step.y), places.k, p_.dim);
+      prefetch_.add(row_of<const T>(p_, stop.group, call_.v, step.z, step.y), places.v, p_.value_dim);
+    }
+  }
+
+  // Fetches where a tile's results go.
+  static void prefetch_lines(const Output<E, T>& output, const Tile& tile) {
+    const int64_t bytes = output.channels * static_cast<int64_t>(sizeof(T));
+    for (int i = 0; i < output.row_count; ++i) {
+      for (int l = 0; l < tile.lanes; ++l) {
+        const char* const to = reinterpret_cast<const char*>(output.rows[i] + output.offset[l]);
+        for (int64_t byte = 0; byte < bytes; byte += 64) __builtin_prefetch(to + byte, 1, 2);
+      }
     }
   }
 
@@ -260,22 +287,20 @@ class ForwardWorker {
     const Places& places = place(stop);
     const Block& block = stop.block;
     Output<E, T> output{};
+    output.offset = places.out.at.data() + tile.first;
+    output.row_count = block.rows;
+    output.channels = p_.value_dim;
     for (int i = 0; i < block.rows; ++i) {
-      const T* const q_row = row_of<const T>(p_, stop.group, call_.q, block.z, block.y + i) + member * call_.q.head;
+      const T* const q_row = query_row<const T>(stop, call_.q, i, member);
       const int64_t* const q_at = places.q.at.data() + tile.first;
       if constexpr (O::kWidth == 1) {
         pack_transposed<S>(q_row, q_at, tile.lanes, p_.dim, factor_, q_tile_.data() + i * W, kRows * W);
       } else {
         pack_transposed_pairs<O>(q_row, q_at, tile.lanes, p_.dim, q_tile_.data() + i * W, kRows * W);
       }
-      output.rows[i] = row_of<T>(p_, stop.group, call_.out, block.z, block.y + i) + member * call_.out.head;
-      for (int l = 0; l < tile.lanes; ++l) {
-        const char* const to = reinterpret_cast<const char*>(output.rows[i] + places.out.at[tile.first + l]);
-        for (int64_t byte = 0; byte < p_.value_dim * static_cast<int64_t>(sizeof(T)); byte += 64) {
-          __builtin_prefetch(to + byte, 1, 2);
-        }
-      }
+      output.rows[i] = query_row<T>(stop, call_.out, i, member);
     }
+    if (long_rows_) prefetch_lines(output, tile);
     int64_t start[W];
     for (int l = 0; l < W; ++l) start[l] = tile.base + (l < tile.lanes ? tile.index[l] : 0);
     output.rescale = rescale_[0];
@@ -283,9 +308,6 @@ class ForwardWorker {
     output.partial = partial_.data();
     output.partial_row = W * channels_;
     output.partial_stride = channels_;
-    output.offset = places.out.at.data() + tile.first;
-    output.row_count = block.rows;
-    output.channels = p_.value_dim;
 
     for (size_t c = 0; c < block.chunks.size(); ++c) {
       const Chunk& chunk = block.chunks[c];
@@ -349,7 +371,7 @@ class ForwardWorker {
       E natural[W];
       const V sum = S::add(S::load(highest_[i]), S::log2(S::load(total_[i])));
       S::store(natural, S::mul(sum, S::set(static_cast<E>(0.6931471805599453))));
-      E* const row = row_of<E>(p_, stop.group, call_.lse, stop.block.z, stop.block.y + i) + member * call_.lse.head;
+      E* const row = query_row<E>(stop, call_.lse, i, member);
       for (int l = 0; l < tile.lanes; ++l) row[places.lse.at[tile.first + l]] = natural[l];
     }
   }
@@ -358,6 +380,7 @@ class ForwardWorker {
   const Problem& p_;
   const int64_t length_, channels_, k_stride_, dims_, k_size_, row_size_;
   const E factor_;
+  const bool long_rows_;
   Ring<E> ring_;
   Prefetch prefetch_;
   Places places_[2];

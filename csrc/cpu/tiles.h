@@ -46,19 +46,26 @@ struct RowPlan {
   int64_t lines = 1;
   std::vector<Position> positions;
   std::vector<Tile> tiles;
-  std::vector<int> patterns;  // of each pattern, the first tile that has it
+  std::vector<int> patterns;      // of each pattern, the first tile that has it
+  std::vector<int64_t> by_token;  // the packed positions in the order of tokens, of one token by line
 
   RowPlan() = default;
   RowPlan(const Axis& axis, int64_t lines_, int width, int offsets) : lines(lines_) {
+    std::vector<int64_t> origins;  // of the dilation groups of one line
     for (int64_t line = 0; line < lines; ++line) {
       for (int64_t residue = 0; residue < axis.dilation; ++residue) {
         const int64_t group = group_size(axis, residue), origin = positions.size();
+        if (line == 0) origins.push_back(origin);
         for (int64_t place = 0; place < group; ++place) {
           const Window window = group_window(axis, group, place);
           positions.push_back(
               {line, residue + place * axis.dilation, origin + window.first, window.count, window.bias});
         }
       }
+    }
+    for (int64_t token = 0; token < axis.length; ++token) {
+      const int64_t in_line = origins[token % axis.dilation] + token / axis.dilation;
+      for (int64_t line = 0; line < lines; ++line) by_token.push_back(line * axis.length + in_line);
     }
     for (int64_t first = 0; first < length();) {
       tiles.push_back(cut(first, width, offsets));
@@ -177,18 +184,8 @@ struct BiasTable {
     for (int64_t group = 0; group < groups; ++group) {
       for (int64_t pattern = 0; pattern < patterns; ++pattern) {
         const Tile& tile = plan.tiles[plan.patterns[pattern]];
-        for (int64_t row = 0; row < table_rows; ++row) {
-          for (int64_t t = 0; t < kernel; ++t, at += width) {
-            for (int l = 0; l < tile.lanes; ++l) {
-              const Position& position = plan.positions[tile.first + l];
-              if (t >= position.count) {
-                at[l] = -std::numeric_limits<E>::infinity();
-              } else if (has_bias) {
-                at[l] = scaled[heads.head(group, position.line) * entries + row * row_entries + position.bias + t];
-              }
-            }
-          }
-        }
+        fill(plan, tile, group, table_rows, at);
+        at += table_rows * kernel * width;
       }
     }
   }
@@ -209,6 +206,37 @@ struct BiasTable {
     const double rows = has_bias ? (2.0 * p.axis[0].kernel - 1) * (2.0 * p.axis[1].kernel - 1) : 1;
     const double groups = has_bias ? HeadGroups(p, plan).count() : 1;
     return groups * plan.patterns.size() * rows * p.axis[2].kernel * width * sizeof(E);
+  }
+
+ private:
+  // One tile's vectors for one group of heads, bias row by bias row. A table is made at every call: no divisions
+  // in its loops.
+  void fill(const RowPlan& plan, const Tile& tile, int64_t group, int64_t table_rows, E* at) const {
+    std::vector<const E*> from(tile.lanes, nullptr);  // of each lane: its bias of offset 0 in row 0
+    std::vector<int64_t> count(tile.lanes);
+    int64_t least = kernel;
+    for (int l = 0; l < tile.lanes; ++l) {
+      const Position& position = plan.positions[tile.first + l];
+      count[l] = position.count;
+      least = std::min(least, position.count);
+      if (has_bias) from[l] = scaled.data() + heads.head(group, position.line) * entries + position.bias;
+    }
+    for (int64_t row = 0; row < table_rows; ++row) {
+      for (int64_t t = 0; t < kernel; ++t, at += width) {
+        const int64_t entry = row * row_entries + t;
+        if (has_bias && t < least) {
+          for (int l = 0; l < tile.lanes; ++l) at[l] = from[l][entry];
+          continue;
+        }
+        for (int l = 0; l < tile.lanes; ++l) {
+          if (t >= count[l]) {
+            at[l] = -std::numeric_limits<E>::infinity();
+          } else if (has_bias) {
+            at[l] = from[l][entry];
+          }
+        }
+      }
+    }
   }
 };
 

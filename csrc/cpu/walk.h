@@ -7,6 +7,7 @@
 // that the scores stay in the first-level cache.
 #pragma once
 
+#include <type_traits>
 #include <vector>
 
 #include "products.h"
@@ -15,19 +16,25 @@ namespace natten::cpu {
 namespace NATTEN_ISA {
 
 constexpr int64_t kChunkSlots = 80;
+constexpr int64_t kMostAhead = 65536;  // bytes of one packed row; longer ones would push each other out of the cache
 
 // Where the lines of one unit lie in a tensor.
 struct Offsets {
-  std::vector<int64_t> at;  // of each packed position, from the row's base
+  std::vector<int64_t> at;         // of each packed position, from the row's base
+  const int64_t* order = nullptr;  // the positions as they follow each other in memory; null: as they are
 
   // first_pair: the row group's first (batch, key head); per_key: the tensor's heads per key head.
   void place(const Problem& p, const RowPlan& plan, const View& view, int64_t first_pair, int64_t per_key) {
     at.resize(plan.length());
-    for (int64_t i = 0; i < plan.length(); ++i) {
-      const Position& position = plan.positions[i];
-      const int64_t pair = first_pair + position.line;
-      at[i] = pair / p.kv_heads * view.batch + pair % p.kv_heads * per_key * view.head + position.token * view.axis[2];
+    const int64_t length = p.axis[2].length;
+    for (int64_t line = 0; line < plan.lines; ++line) {
+      const int64_t pair = first_pair + line;
+      const int64_t base = pair / p.kv_heads * view.batch + pair % p.kv_heads * per_key * view.head;
+      for (int64_t i = line * length; i < (line + 1) * length; ++i) {
+        at[i] = base + plan.positions[i].token * view.axis[2];
+      }
     }
+    order = plan.lines == 1 || view.head < view.axis[2] ? plan.by_token.data() : nullptr;
   }
 };
 
@@ -188,41 +195,53 @@ class Ring {
   bool by_plane_ = false;
 };
 
-// Fetches rows that will be packed soon, a few tokens at a time between other work.
+// Fetches rows that will be packed or written soon, a few tokens at a time between other work and in the order in
+// which they lie in memory.
 class Prefetch {
  public:
   void clear() {
     rows_.clear();
     row_ = 0, position_ = 0;
   }
+  // T: const where the row will be read.
   template <class T>
-  void add(const T* row, const std::vector<int64_t>& offsets, int64_t dim) {
+  void add(T* row, const Offsets& offsets, int64_t dim) {
     rows_.push_back({reinterpret_cast<const char*>(row), &offsets, static_cast<int64_t>(sizeof(T)),
-                     static_cast<int64_t>(dim * sizeof(T))});
+                     static_cast<int64_t>(dim * sizeof(T)), !std::is_const_v<T>});
   }
   int64_t tokens() const {
     int64_t sum = 0;
-    for (const Row& row : rows_) sum += static_cast<int64_t>(row.offsets->size());
+    for (const Row& row : rows_) sum += static_cast<int64_t>(row.offsets->at.size());
     return sum;
   }
   void some(int64_t tokens) {
     while (row_ < rows_.size() && tokens > 0) {
       const Row& row = rows_[row_];
-      const int64_t end = std::min<int64_t>(row.offsets->size(), position_ + tokens);
+      const int64_t size = static_cast<int64_t>(row.offsets->at.size()), end = std::min(size, position_ + tokens);
       tokens -= end - position_;
       for (; position_ < end; ++position_) {
-        const char* const token = row.base + (*row.offsets)[position_] * row.element;
-        for (int64_t byte = 0; byte < row.bytes; byte += 64) __builtin_prefetch(token + byte, 0, 2);
+        const int64_t position = row.offsets->order == nullptr ? position_ : row.offsets->order[position_];
+        const char* const token = row.base + row.offsets->at[position] * row.element;
+        if (row.write) {
+          for (int64_t byte = 0; byte < row.bytes; byte += 64) __builtin_prefetch(token + byte, 1, 2);
+        } else {
+          for (int64_t byte = 0; byte < row.bytes; byte += 64) __builtin_prefetch(token + byte, 0, 2);
+        }
       }
-      if (position_ == static_cast<int64_t>(row.offsets->size())) ++row_, position_ = 0;
+      if (position_ == size) ++row_, position_ = 0;
     }
+  }
+  void all() {
+    some(tokens());
+    clear();
   }
 
  private:
   struct Row {
     const char* base;
-    const std::vector<int64_t>* offsets;
+    const Offsets* offsets;
     int64_t element, bytes;
+    bool write;
   };
   std::vector<Row> rows_;
   size_t row_ = 0;
