@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <c10/core/GradMode.h>
 #include <torch/library.h>
 
 #include "softmax.h"
@@ -39,7 +40,7 @@ Tensor extra_values(const Tensor& weights, const Tensor& extra_v, const Problem&
 // Ones scaled by 1/(1-p) with probability 1-p, zeros else. A seed makes its own
 // generator on the CPU, so the mask is the same on every device.
 Tensor dropout_mask(const Tensor& like, double p, c10::optional<int64_t> seed) {
-  at::NoGradGuard no_grad;
+  c10::NoGradGuard no_grad;
   Tensor mask = at::empty(like.sizes(), like.options().device(seed.has_value() ? at::kCPU : like.device()));
   if (like.is_meta()) return at::empty_like(like);
   if (seed.has_value()) {
