@@ -27,7 +27,7 @@ import (
 
 func main() {
 	seeds := flag.String("seeds", "1,2,3", "a repetition each, with weights and order of its own")
-	epochs := flag.Int("epochs", 1, "epochs on the first half of the classes")
+	epochs := flag.Int("epochs", 2, "epochs on the first half of the classes")
 	steps := flag.Int("steps", 50, "steps of the preset's batch, 128 pictures, on the second half, one epoch of that many")
 	rate := flag.Float64("lr", 2e-3, "learning rate of the tuning; from nothing the preset's, 3e-3, is used")
 	start := flag.String("base", "", "checkpoint to tune from, for all seeds; empty: one is trained for each")
