@@ -2,7 +2,6 @@ package torch
 
 // #include <stdlib.h>
 // #include "../../csrc/natten.h"
-// #include <stdlib.h>
 import "C"
 
 import (
