@@ -14,6 +14,9 @@ import (
 // The matrix in every instruction set that this build and machine have. A
 // process chooses its set once, at the start, so each runs in a process of its own.
 func TestMatrixInEveryInstructionSet(t *testing.T) {
+	if device != torch.CPU {
+		t.Skip("instruction sets are the CPU's")
+	}
 	used := regexp.MustCompile(`\d+ configurations in (\w+)`)
 	run := func(t *testing.T, set, configurations string) string {
 		child := exec.Command(os.Args[0], "-test.run=^TestMatrixAgainstDefinition$", "-test.v", "-configurations="+configurations)

@@ -34,7 +34,7 @@ var fusedLSE = [...]func(q, k, v *ts.Tensor, o functional.Options) (*ts.Tensor, 
 
 // plain draws a heads-last tensor in the configuration's dtype and what it holds.
 func (c *configuration) plain(t *testing.T, s *torch.Scope, r *rand.Rand, shape ...int64) (*ts.Tensor, []float64) {
-	x := s.To(s.Own(torch.FromSlice(normal(r, count(shape)), shape...)), c.dtype)
+	x := s.ToDevice(s.Own(torch.FromSlice(normal(r, count(shape)), shape...)), device, c.dtype)
 	return x, values(t, x)
 }
 
@@ -94,7 +94,7 @@ func checkJoint(t *testing.T, r *rand.Rand, c *configuration) {
 		require.NoError(t, s.Err(), "%v", c)
 		info, err := torch.InfoOf(lse)
 		require.NoError(t, err)
-		dlse := s.To(s.Own(torch.FromSlice(normal(r, len(in.DLSE)), c.shape(c.Heads, 1)[:rank+2]...)), info.DType)
+		dlse := s.ToDevice(s.Own(torch.FromSlice(normal(r, len(in.DLSE)), c.shape(c.Heads, 1)[:rank+2]...)), device, info.DType)
 		in.DLSE = values(t, dlse)
 		last := lse
 		if c.layout == functional.HeadsFirst {
@@ -185,7 +185,9 @@ func checkRagged(t *testing.T, r *rand.Rand, c *configuration) {
 			at += int64(m.Tokens())
 		}
 	} else {
-		list, err := functional.Unnest(s.Own(fused[len(c.Axes)-1](q, k, v, o)))
+		nested := s.Own(fused[len(c.Axes)-1](q, k, v, o))
+		require.NoError(t, s.Err(), "%v", c)
+		list, err := functional.Unnest(nested)
 		require.NoError(t, err, "%v", c)
 		for _, out := range list {
 			outs = append(outs, s.Own(out, nil))
