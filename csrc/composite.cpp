@@ -28,13 +28,18 @@ Tensor spread(const Tensor& t, int64_t heads) {
   return first.size(1) == heads ? first : first.repeat_interleave(heads / first.size(1), 1);
 }
 
+// float32 for float16 on the CPU, where older releases of libtorch multiply no matrices of it.
+Tensor widened(const Tensor& t) { return t.is_cpu() && t.scalar_type() == at::kHalf ? t.to(at::kFloat) : t; }
+
 // Scaled logits of every query against the additional keys, [B, *spatial, H, E].
 Tensor extra_logits(const Tensor& q, const Tensor& extra_k, const Problem& problem) {
-  const Tensor logits = at::matmul(heads_first(q) * problem.scale, spread(extra_k, problem.heads).transpose(-1, -2));
+  const Tensor logits = at::matmul(widened(heads_first(q)) * problem.scale,
+                                   spread(widened(extra_k), problem.heads).transpose(-1, -2));
   return heads_last(logits, token_shape(problem, -1));
 }
 Tensor extra_values(const Tensor& weights, const Tensor& extra_v, const Problem& problem) {
-  return heads_last(at::matmul(heads_first(weights), spread(extra_v, problem.heads)), token_shape(problem, -1));
+  const Tensor values = spread(widened(extra_v), problem.heads);
+  return heads_last(at::matmul(heads_first(weights).to(values.scalar_type()), values), token_shape(problem, -1));
 }
 
 // Ones scaled by 1/(1-p) with probability 1-p, zeros else. A seed makes its own
@@ -76,17 +81,17 @@ Tensor na_with_extras(const Tensor& q, const Tensor& k, const Tensor& v, const O
     const Tensor logits = extra_logits(q, *extras.k, problem);
     const Tensor extra_lse = log_sum_exp(logits.to(lse.scalar_type()), -1);
     const Tensor weights = (logits - extra_lse.unsqueeze(-1)).exp().to(logits.scalar_type());
-    const Tensor extra_out = extra_values(weights, *extras.v, problem);
+    const Tensor extra_out = extra_values(weights, *extras.v, problem).to(out.scalar_type());
     return std::get<0>(merge_attentions({out, extra_out}, {lse, extra_lse}));
   }
   Tensor logits = ops::na_qk(q, k, rpb, geometry, problem.scale);
   const int64_t slots = logits.size(-1);
-  if (has(extras.k)) logits = at::cat({logits, extra_logits(q, *extras.k, problem)}, -1);
+  if (has(extras.k)) logits = at::cat({logits, extra_logits(q, *extras.k, problem).to(logits.scalar_type())}, -1);
   const Tensor weights = softmax(logits);
   const Tensor kept = weights * dropout_mask(weights, extras.dropout_p, extras.seed);
   Tensor out = ops::na_av(kept.narrow(-1, 0, slots), v, geometry);
   if (has(extras.k)) {
-    out = out + extra_values(kept.narrow(-1, slots, kept.size(-1) - slots), *extras.v, problem);
+    out = out + extra_values(kept.narrow(-1, slots, kept.size(-1) - slots), *extras.v, problem).to(out.scalar_type());
   }
   return out;
 }

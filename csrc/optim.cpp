@@ -1,4 +1,4 @@
-// What an optimizer step needs and libtorch has no single operator for. One
+// What an optimizer step needs and not every libtorch has an operator for. One
 // call handles all parameters of a group, so that a step costs a caller in
 // another language a handful of calls, whatever the size of the model.
 //
@@ -6,6 +6,7 @@
 #include <ATen/Functions.h>
 #include <ATen/core/grad_mode.h>
 #include <torch/library.h>
+#include <torch/version.h>
 
 namespace natten {
 namespace {
@@ -23,6 +24,32 @@ Tensor clip_grad_norm_(TensorList grads, double max_norm, double eps) {
   const Tensor norm = at::linalg_vector_norm(at::stack(at::_foreach_norm(grads, 2)));
   if (max_norm > 0) at::_foreach_mul_(grads, at::clamp_max(at::mul(at::reciprocal(at::add(norm, eps)), max_norm), 1.0));
   return norm;
+}
+
+// AdamW (arXiv 1711.05101), fused where libtorch has that: on the CPU since 2.4.
+// steps are one-element tensors that count this step already.
+void adamw_(TensorList self, TensorList grads, TensorList exp_avgs, TensorList exp_avg_sqs, TensorList steps, double lr,
+            double beta1, double beta2, double weight_decay, double eps) {
+  at::NoGradGuard no_grad;
+  TORCH_CHECK(self.size() == grads.size() && self.size() == exp_avgs.size() && self.size() == exp_avg_sqs.size() &&
+                  self.size() == steps.size(),
+              "natten: adamw_: lists of ", self.size(), ", ", grads.size(), ", ", exp_avgs.size(), ", ",
+              exp_avg_sqs.size(), " and ", steps.size(), " tensors, want equal lengths");
+  if (self.empty()) return;
+  constexpr bool kFusedOnCPU = TORCH_VERSION_MAJOR > 2 || TORCH_VERSION_MINOR >= 4;
+  if (kFusedOnCPU || !self[0].is_cpu()) {
+    at::_fused_adamw_(self, grads, exp_avgs, exp_avg_sqs, {}, steps, lr, beta1, beta2, weight_decay, eps,
+                      /*amsgrad=*/false, /*maximize=*/false);
+    return;
+  }
+  for (size_t i = 0; i < self.size(); i++) {
+    const double step = steps[i].item<double>();
+    self[i].mul_(1 - lr * weight_decay);
+    exp_avgs[i].lerp_(grads[i], 1 - beta1);
+    exp_avg_sqs[i].mul_(beta2).addcmul_(grads[i], grads[i], 1 - beta2);
+    const Tensor denominator = exp_avg_sqs[i].sqrt().div_(std::sqrt(1 - std::pow(beta2, step))).add_(eps);
+    self[i].addcdiv_(exp_avgs[i], denominator, -lr / (1 - std::pow(beta1, step)));
+  }
 }
 
 // LAMB (arXiv 1904.00962, algorithm 2) with bias correction. The trust ratio
@@ -62,6 +89,9 @@ void lamb_(TensorList self, TensorList grads, TensorList exp_avgs, TensorList ex
 TORCH_LIBRARY_FRAGMENT(natten, m) {
   m.def("clip_grad_norm_(Tensor(a!)[] grads, float max_norm, float eps=1e-6) -> Tensor");
   m.def(
+      "adamw_(Tensor(a!)[] self, Tensor[] grads, Tensor(b!)[] exp_avgs, Tensor(c!)[] exp_avg_sqs, Tensor[] state_steps, "
+      "*, float lr, float beta1, float beta2, float weight_decay, float eps) -> ()");
+  m.def(
       "lamb_(Tensor(a!)[] self, Tensor[] grads, Tensor(b!)[] exp_avgs, Tensor(c!)[] exp_avg_sqs, *, float step, "
       "float lr, float beta1, float beta2, float weight_decay, float eps, bool always_adapt=False, "
       "bool trust_clip=False) -> ()");
@@ -69,6 +99,7 @@ TORCH_LIBRARY_FRAGMENT(natten, m) {
 
 TORCH_LIBRARY_IMPL(natten, CompositeExplicitAutograd, m) {
   m.impl("clip_grad_norm_", clip_grad_norm_);
+  m.impl("adamw_", adamw_);
   m.impl("lamb_", lamb_);
 }
 

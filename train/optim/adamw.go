@@ -2,7 +2,6 @@ package optim
 
 import (
 	"github.com/sugarme/gotch"
-	"github.com/sugarme/gotch/ts"
 
 	"github.com/gonatten/gonatten/internal/torch"
 )
@@ -10,7 +9,7 @@ import (
 const float32Type = gotch.Float
 
 var (
-	fusedAdamW = torch.NewOp("aten::_fused_adamw_")
+	fusedAdamW = torch.NewOp("natten::adamw_")
 	addScalar  = torch.NewOp("aten::_foreach_add_.Scalar")
 )
 
@@ -30,10 +29,9 @@ func (adamW) name() string    { return "adamw" }
 func (adamW) slots() []string { return []string{"exp_avg", "exp_avg_sq"} }
 
 func (a adamW) update(s *torch.Scope, b batch, lr float64) {
-	const amsgrad, maximize = false, false
 	s.Call(addScalar, b.steps, 1.0)
-	s.Call(fusedAdamW, b.tensors, torch.Gradients(b.tensors), b.slots[0], b.slots[1], []*ts.Tensor{}, b.steps,
-		lr, a.beta1, a.beta2, b.weightDecay, a.eps, amsgrad, maximize)
+	s.Call(fusedAdamW, b.tensors, torch.Gradients(b.tensors), b.slots[0], b.slots[1], b.steps, lr, a.beta1, a.beta2,
+		b.weightDecay, a.eps)
 }
 
 func defaultTo(value, otherwise float64) float64 {
