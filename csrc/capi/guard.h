@@ -18,10 +18,14 @@ inline char* message(const char* text) noexcept {
   return copy;
 }
 
+// Gives this system thread the process's number of threads inside an operator (threads.cpp).
+void adopt_threads() noexcept;
+
 // Runs `body`; NULL when it returns, else what it threw.
 template <typename Body>
 char* guard(Body&& body) noexcept {
   try {
+    adopt_threads();
     body();
     return nullptr;
   } catch (const c10::Error& e) {

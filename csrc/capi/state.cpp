@@ -1,6 +1,5 @@
-// Libtorch's modes, threads and random numbers, and what this build is.
+// Libtorch's modes and random numbers, and what this build is.
 #include <ATen/Context.h>
-#include <ATen/Parallel.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/grad_mode.h>
 #include <torch/version.h>
@@ -39,14 +38,6 @@ void natten_return_freed_memory(int64_t bytes) {
 #else
   (void)bytes;
 #endif
-}
-
-int natten_threads(void) { return at::get_num_threads(); }
-char* natten_set_threads(int threads) {
-  return guard([&] {
-    TORCH_CHECK(threads >= 1, "threads is ", threads, ", want at least 1");
-    at::set_num_threads(threads);
-  });
 }
 
 char* natten_manual_seed(uint64_t seed) {
