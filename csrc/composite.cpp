@@ -33,8 +33,8 @@ Tensor widened(const Tensor& t) { return t.is_cpu() && t.scalar_type() == at::kH
 
 // Scaled logits of every query against the additional keys, [B, *spatial, H, E].
 Tensor extra_logits(const Tensor& q, const Tensor& extra_k, const Problem& problem) {
-  const Tensor logits = at::matmul(widened(heads_first(q)) * problem.scale,
-                                   spread(widened(extra_k), problem.heads).transpose(-1, -2));
+  const Tensor logits =
+      at::matmul(widened(heads_first(q)) * problem.scale, spread(widened(extra_k), problem.heads).transpose(-1, -2));
   return heads_last(logits, token_shape(problem, -1));
 }
 Tensor extra_values(const Tensor& weights, const Tensor& extra_v, const Problem& problem) {

@@ -89,7 +89,8 @@ void lamb_(TensorList self, TensorList grads, TensorList exp_avgs, TensorList ex
 TORCH_LIBRARY_FRAGMENT(natten, m) {
   m.def("clip_grad_norm_(Tensor(a!)[] grads, float max_norm, float eps=1e-6) -> Tensor");
   m.def(
-      "adamw_(Tensor(a!)[] self, Tensor[] grads, Tensor(b!)[] exp_avgs, Tensor(c!)[] exp_avg_sqs, Tensor[] state_steps, "
+      "adamw_(Tensor(a!)[] self, Tensor[] grads, Tensor(b!)[] exp_avgs, Tensor(c!)[] exp_avg_sqs, Tensor[] "
+      "state_steps, "
       "*, float lr, float beta1, float beta2, float weight_decay, float eps) -> ()");
   m.def(
       "lamb_(Tensor(a!)[] self, Tensor[] grads, Tensor(b!)[] exp_avgs, Tensor(c!)[] exp_avg_sqs, *, float step, "
