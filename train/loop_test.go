@@ -9,7 +9,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/sugarme/gotch"
-	"github.com/sugarme/gotch/ts"
 
 	"github.com/gonatten/gonatten/data"
 	"github.com/gonatten/gonatten/internal/torch"
@@ -236,7 +235,7 @@ func TestMemoryIsFlat(t *testing.T) {
 		if l.State.Step%250 == 0 {
 			runtime.GC()
 			resident = append(resident, progress.Resident())
-			tensors = append(tensors, int64(len(ts.ExistingTensors)))
+			tensors = append(tensors, int64(torch.TensorsAlive()))
 		}
 		return nil
 	})

@@ -12,8 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/sugarme/gotch"
-	"github.com/sugarme/gotch/ts"
 
+	"github.com/gonatten/gonatten/internal/torch"
 	"github.com/gonatten/gonatten/verify"
 )
 
@@ -112,7 +112,7 @@ func TestRunFreesWhatItMakes(t *testing.T) {
 		report, err := verify.Run(context.Background(), dir, verify.Options{})
 		require.NoError(t, err)
 		require.NoError(t, report.Err())
-		return len(ts.ExistingTensors)
+		return torch.TensorsAlive()
 	}
 	require.Equal(t, run(), run())
 }

@@ -41,7 +41,7 @@ func wrap(p unsafe.Pointer) *ts.Tensor {
 	if p == nil {
 		return nil
 	}
-	return ts.New(lib.Ctensor(p))
+	return newHandle(lib.Ctensor(p))
 }
 
 // pointer reads a pointer to C memory out of a result word.

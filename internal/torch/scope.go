@@ -26,9 +26,7 @@ func NewScope() *Scope { return &Scope{} }
 
 // Close drops every tensor that the scope still owns.
 func (s *Scope) Close() {
-	for _, t := range s.owned {
-		t.MustDrop()
-	}
+	drop(s.owned...)
 	s.owned = nil
 }
 
@@ -76,7 +74,7 @@ func (s *Scope) Free(tensors ...*ts.Tensor) {
 		for i, o := range s.owned {
 			if o == t {
 				s.owned = append(s.owned[:i], s.owned[i+1:]...)
-				t.MustDrop()
+				drop(t)
 				break
 			}
 		}
