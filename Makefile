@@ -46,7 +46,7 @@ ready:
 	@$(IN_ENV) --pkg-config "$(VERSION)" > build/natten.pc
 
 lib: ready
-	+@$(CSRC) lib $(if $(filter-out 0,$(CUDA)),cuda CUDA_HOME=$$($(IN_ENV) --cuda))
+	+@$(CSRC) lib $(if $(filter-out 0,$(CUDA)),cuda CUDA_HOME=$$($(IN_ENV) --cuda) NCCL=$$($(IN_ENV) --nccl))
 
 cuda-check: ## compile the CUDA kernels for sm_90a, check what the compiler made of them (no GPU needed)
 	+@$(MAKE) --no-print-directory lib CUDA=1 CUDA_ARCH=9.0

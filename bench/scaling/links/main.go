@@ -12,6 +12,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sugarme/gotch"
+
 	"github.com/gonatten/gonatten/train/dist"
 )
 
@@ -28,7 +30,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	g, err := dist.Join(context.Background(), e, time.Minute)
+	g, err := dist.Join(context.Background(), e, time.Minute, gotch.CPU)
 	if err != nil {
 		return err
 	}
