@@ -139,23 +139,22 @@ func TestLost(t *testing.T) {
 }
 
 func init() {
-	// As "until", watched as on CUDA, with a time-out that Gloo's operations do not
-	// come to within the test.
+	// Watched as on CUDA, where an operation ends no sooner than the group is aborted.
 	roles["watched"] = func(e dist.Environment) error {
 		g, err := join(e, time.Minute)
 		if err != nil {
 			return err
 		}
 		defer g.Close()
-		g.Watch()
-		for i := 0; ; i++ {
-			if i == 3 && e.Rank == 1 {
-				_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
-			}
-			if err := g.Sum([]float64{1}); err != nil {
-				return err
-			}
+		aborted := g.Watch()
+		if e.Rank == 1 {
+			time.Sleep(2 * time.Second)
+			_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
 		}
+		for !aborted() {
+			time.Sleep(10 * time.Millisecond)
+		}
+		return g.Sum([]float64{1})
 	}
 	roles["mixed"] = func(e dist.Environment) error {
 		_, err := dist.Join(context.Background(), e, 20*time.Second, map[int]gotch.Device{0: gotch.CPU, 1: gotch.CudaBuilder(1)}[e.Rank])
@@ -163,8 +162,8 @@ func init() {
 	}
 }
 
-// TestWatch: who waits for one that shows no sign of life stops waiting before the
-// time-out, also where the operation itself would not notice, as on CUDA.
+// TestWatch: a group on CUDA is aborted soon after one process shows no sign of
+// life, whatever its time-out, and then names it.
 func TestWatch(t *testing.T) {
 	list := launch(t, 2, "watched")
 	message := list[0].fails(t, 40*time.Second)
