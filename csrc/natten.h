@@ -67,6 +67,9 @@ NATTEN_API char* natten_tensor_info(natten_tensor tensor, int64_t* info, int64_t
 NATTEN_API char* natten_tensor_write(natten_tensor tensor, const void* data, int64_t bytes);
 NATTEN_API char* natten_tensor_read(natten_tensor tensor, void* data, int64_t bytes);
 
+/* Where the elements of a contiguous CPU tensor lie, to be overwritten while the tensor lives. */
+NATTEN_API char* natten_tensor_memory(natten_tensor tensor, void** data);
+
 /* The accumulated gradient, a new handle; NULL where there is none. */
 NATTEN_API char* natten_tensor_grad(natten_tensor tensor, natten_tensor* grad);
 /* Replaces the gradient; NULL clears it. */

@@ -137,6 +137,19 @@ func pageLocked[E Element](s *Scope, data []E, shape []int64) *ts.Tensor {
 	return t
 }
 
+// Memory is where the elements of a contiguous tensor on the CPU lie, to be
+// overwritten. It is good as long as the tensor is.
+func Memory(t *ts.Tensor) ([]byte, error) {
+	info, err := InfoOf(t)
+	if err != nil {
+		return nil, err
+	}
+	var data unsafe.Pointer
+	err = failure(C.natten_tensor_memory(handle(t), &data))
+	runtime.KeepAlive(t)
+	return unsafe.Slice((*byte)(data), info.Numel()*info.ElementSize), err
+}
+
 // Write replaces a tensor's contents by row-major bytes of its dtype.
 func Write(t *ts.Tensor, data []byte) error {
 	err := failure(C.natten_tensor_write(handle(t), unsafe.Pointer(unsafe.SliceData(data)), C.int64_t(len(data))))
