@@ -16,7 +16,7 @@ void natten_cuda_group(const c10::intrusive_ptr<c10d::Store>& store, int rank, i
   // backend and returns an error.
   setenv("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0", /*overwrite=*/0);
   auto options = c10d::ProcessGroupNCCL::Options::create();
-  options->timeout = std::chrono::milliseconds(timeout_ms);
+  options->timeout = std::chrono::milliseconds(2 * timeout_ms);  // the owner's comes first
   auto shared = c10::make_intrusive<c10d::PrefixStore>("nccl", store);
   *backend = c10::make_intrusive<c10d::ProcessGroupNCCL>(std::move(shared), rank, size, std::move(options));
 }

@@ -23,6 +23,7 @@ type Group struct {
 	group   *torch.Group
 	device  torch.Device
 	failed  *LostError // what broke the group
+	dead    []int      // ranks that are known to have died
 	beat    *heartbeat
 	watch   *watch // nil: on the CPU, where operations end by themselves
 	shared  int    // strings shared so far

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -108,6 +109,7 @@ func (g *Group) blame(before []int64) (reasons []string, err error) {
 			return nil, err
 		}
 		if now[rank] == before[rank] {
+			g.dead = append(g.dead, rank)
 			reasons = append(reasons, fmt.Sprintf("rank %d (%s) has died or was stopped", rank, who))
 		} else {
 			absent = append(absent, fmt.Sprintf("rank %d (%s) lives, but is busy with something else", rank, who))
@@ -155,6 +157,9 @@ func (g *Group) Fail(err error) {
 func (g *Group) linger() {
 	deadline := time.Now().Add(lingering)
 	for rank := 1; rank < g.World; rank++ {
+		if slices.Contains(g.dead, rank) {
+			continue
+		}
 		if _, came, _ := g.store.Get(joinKey(rank), time.Millisecond); !came {
 			continue
 		}
