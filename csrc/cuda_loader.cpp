@@ -5,6 +5,8 @@
 // whether CUDA is there from the first time anything asks.
 //
 // NATTEN_CUDA=0 leaves CUDA alone.
+#include "cuda_loader.h"
+
 #include <c10/core/DeviceGuard.h>
 #include <dlfcn.h>
 
@@ -14,7 +16,6 @@
 #include "backend.h"
 #include "capi/guard.h"
 #include "cuda/kernels.h"
-#include "cuda_loader.h"
 #include "natten.h"
 
 namespace natten {
