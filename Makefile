@@ -46,7 +46,7 @@ ready:
 	@$(IN_ENV) --pkg-config "$(VERSION)" > build/natten.pc
 
 lib: ready
-	+@$(CSRC) lib $(if $(filter-out 0,$(CUDA)),cuda CUDA_HOME=$$($(IN_ENV) --cuda))
+	+@$(CSRC) lib $(if $(filter-out 0,$(CUDA)),cuda CUDA_HOME=$$($(IN_ENV) --cuda) NCCL=$$($(IN_ENV) --nccl))
 
 cuda-check: ## compile the CUDA kernels for sm_90a, check what the compiler made of them (no GPU needed)
 	+@$(MAKE) --no-print-directory lib CUDA=1 CUDA_ARCH=9.0
@@ -101,14 +101,10 @@ train: build ## train the small NAT on Fashion-MNIST, from nothing to a model an
 bench: build ## time the operators against their peers in libtorch
 	bin/natten bench $(ARGS)
 
-# Against NATTEN and FlexAttention in Python, where the script for it is.
-ifneq ($(wildcard scripts/bench-peers),)
-.PHONY: bench-peers
-bench-peers: build
+.PHONY: peers check-peers bench-peers
+bench-peers: build ## time operators, counting, training step and loader beside Python's (minutes; ARGS="--only loader")
 	scripts/bench-peers $(ARGS)
-endif
 
-.PHONY: peers check-peers
 peers: ## make the Python environment of the projects compared with (once: minutes, about 8 GB)
 	scripts/peers-env
 

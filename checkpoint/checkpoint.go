@@ -51,6 +51,7 @@ type Checkpoint struct {
 
 	closed  atomic.Bool
 	closers []io.Closer
+	late    []*section // not compared with their checksums yet
 }
 
 // Close releases the mapped files. Tensors and what Bytes returned must not be used any more; Clone what must stay.

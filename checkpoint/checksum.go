@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -49,32 +50,59 @@ func formatChecksum(description uint32, chunks []uint32) string {
 	return b.String()
 }
 
-// verifyChecksum compares the metadata value sum with the content. Values of another form are from a later version and
-// are not judged.
-func verifyChecksum(sum string, entries []headerEntry, metadata map[string]string, data []byte) error {
+// section is the data of a file whose chunks have sums that were not compared yet.
+type section struct {
+	path string // of the file, "" in memory
+	data []byte
+	sums []uint32 // of each chunk
+}
+
+// checkHeader compares the metadata value sum with what the header says, and returns the sums of the data's chunks for
+// later. Values of another form are from a later version and are not judged: then the result is nil.
+func checkHeader(sum string, entries []headerEntry, metadata map[string]string, data []byte) (*section, error) {
 	digits, ok := strings.CutPrefix(sum, checksumPrefix)
 	if !ok {
-		return nil
+		return nil, nil
 	}
 	chunks := (len(data) + checksumChunk - 1) / checksumChunk
 	raw, err := hex.DecodeString(digits)
 	if err != nil || len(raw) != 4*(1+chunks) {
-		return fmt.Errorf("metadata %s: %w", checksumKey, ErrChecksum)
+		return nil, fmt.Errorf("metadata %s: %w", checksumKey, ErrChecksum)
 	}
-	want := func(i int) uint32 {
-		return uint32(raw[4*i])<<24 | uint32(raw[4*i+1])<<16 | uint32(raw[4*i+2])<<8 | uint32(raw[4*i+3])
+	if describeChecksum(entries, metadata) != binary.BigEndian.Uint32(raw) {
+		return nil, fmt.Errorf("header: %w", ErrChecksum)
 	}
-	if describeChecksum(entries, metadata) != want(0) {
-		return fmt.Errorf("header: %w", ErrChecksum)
+	s := &section{data: data, sums: make([]uint32, chunks)}
+	for i := range s.sums {
+		s.sums[i] = binary.BigEndian.Uint32(raw[4+4*i:])
 	}
-	return parallel(chunks, func(i int) error {
+	return s, nil
+}
+
+// check compares the chunks with their sums and calls visit, where it is not nil, with every block of data right after
+// the block went into its sum, when the processor has it at hand. Blocks of different chunks come at once.
+func (s *section) check(visit func(begin, end int)) error {
+	const block = 128 << 10
+	err := parallel(len(s.sums), func(i int) error {
 		begin := i * checksumChunk
-		end := min(begin+checksumChunk, len(data))
-		if crc32.Checksum(data[begin:end], castagnoli) != want(1+i) {
+		end := min(begin+checksumChunk, len(s.data))
+		sum := uint32(0)
+		for at := begin; at < end; at += block {
+			next := min(at+block, end)
+			sum = crc32.Update(sum, castagnoli, s.data[at:next])
+			if visit != nil {
+				visit(at, next)
+			}
+		}
+		if sum != s.sums[i] {
 			return fmt.Errorf("data bytes %d to %d: %w", begin, end, ErrChecksum)
 		}
 		return nil
 	})
+	if err != nil && s.path != "" {
+		return fmt.Errorf("%s: %w", s.path, err)
+	}
+	return err
 }
 
 // parallel calls f(0) to f(n-1) on all processors and returns the error of the lowest failing index it met.

@@ -24,6 +24,9 @@ type Options struct {
 	KeepLayout bool
 	// SkipChecksum does not compare checksums, for files that were edited by hand.
 	SkipChecksum bool
+	// LateChecksum leaves comparing the data of a .safetensors file with its checksum to [Checkpoint.Read], which does
+	// it while it copies: the file is gone through once. Until then what tensors hold may be damaged.
+	LateChecksum bool
 }
 
 // wrapperPrefixes are put in front of every name by wrappers around a model.
@@ -111,7 +114,14 @@ func (c *Checkpoint) readWeights(file []byte, opts *Options) error {
 		return c.readTorch(file, readTorchLegacy, FormatTorchLegacy, opts)
 	case looksLikeSafetensors(file):
 		c.Format = FormatSafetensors
-		return c.readSafetensors(file, !opts.SkipChecksum)
+		when := checkNow
+		switch {
+		case opts.SkipChecksum:
+			when = checkNever
+		case opts.LateChecksum:
+			when = checkLater
+		}
+		return c.readSafetensors(file, when)
 	}
 	return fmt.Errorf("not a checkpoint of a known format: %d bytes, starting with % x", len(file), file[:min(len(file), 16)])
 }

@@ -19,7 +19,7 @@ func OpenSafetensors(path string) (*Checkpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.readSafetensors(data, true); err != nil {
+	if err := c.readSafetensors(data, checkNow); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("checkpoint: %s: %w", path, err)
 	}
@@ -30,13 +30,20 @@ func OpenSafetensors(path string) (*Checkpoint, error) {
 // data.
 func ParseSafetensors(data []byte) (*Checkpoint, error) {
 	c := &Checkpoint{Format: FormatSafetensors, Layout: LayoutOfficial}
-	if err := c.readSafetensors(data, true); err != nil {
+	if err := c.readSafetensors(data, checkNow); err != nil {
 		return nil, fmt.Errorf("checkpoint: %w", err)
 	}
 	return c, nil
 }
 
-func (c *Checkpoint) readSafetensors(file []byte, verify bool) error {
+// When a file's checksum is compared.
+const (
+	checkNow   = iota
+	checkLater // the header's now, the data's by Read
+	checkNever
+)
+
+func (c *Checkpoint) readSafetensors(file []byte, when int) error {
 	header, data, err := splitSafetensors(file)
 	if err != nil {
 		return err
@@ -50,9 +57,17 @@ func (c *Checkpoint) readSafetensors(file []byte, verify bool) error {
 	}
 	if sum, ok := metadata[checksumKey]; ok {
 		delete(metadata, checksumKey)
-		if verify {
-			if err := verifyChecksum(sum, entries, metadata, data); err != nil {
+		if when != checkNever {
+			late, err := checkHeader(sum, entries, metadata, data)
+			if err == nil && late != nil && when == checkNow {
+				err, late = late.check(nil), nil
+			}
+			if err != nil {
 				return err
+			}
+			if late != nil {
+				late.path = c.Path
+				c.late = append(c.late, late)
 			}
 		}
 	}

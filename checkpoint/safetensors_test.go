@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -205,6 +206,58 @@ func TestChecksumOverSeveralChunks(t *testing.T) {
 	buf.Bytes()[buf.Len()-1] ^= 1
 	_, err = ParseSafetensors(buf.Bytes())
 	require.ErrorIs(t, err, ErrChecksum)
+}
+
+// TestReadChecksWhileItCopies: with LateChecksum a damaged file opens, and Read fails; a whole one is copied, what lies
+// across chunks and what two names share too.
+func TestReadChecksWhileItCopies(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	s := NewStateDict()
+	for i, n := range []int{3, checksumChunk + 77, 0, 1000, 2*checksumChunk - 5} {
+		data := make([]byte, n)
+		for j := range data {
+			data[j] = byte(rng.Uint32())
+		}
+		s.Set(string(rune('a'+i)), FromBytes(data))
+	}
+	path := filepath.Join(t.TempDir(), "w.safetensors")
+	require.NoError(t, SaveSafetensors(path, s, map[string]string{"k": "v"}))
+	open := func() (*Checkpoint, []Destination) {
+		c, err := Open(path, &Options{LateChecksum: true})
+		require.NoError(t, err)
+		t.Cleanup(func() { c.Close() })
+		var into []Destination
+		for _, tensor := range c.Tensors.All() {
+			into = append(into, Destination{tensor, make([]byte, tensor.NumBytes())}, Destination{tensor, make([]byte, tensor.NumBytes())})
+		}
+		into = append(into, Destination{FromBytes([]byte("elsewhere")), make([]byte, 9)})
+		return c, into
+	}
+	c, into := open()
+	require.ErrorContains(t, c.Read([]Destination{{into[0].Tensor, make([]byte, 2)}}), "U8[3] takes 3 bytes, its memory has 2")
+	require.NoError(t, c.Read(into))
+	for _, d := range into {
+		require.True(t, bytes.Equal(d.Tensor.Bytes(), d.Memory))
+		clear(d.Memory)
+	}
+	require.NoError(t, c.Read(into), "once more, without checking")
+	for _, d := range into {
+		require.True(t, bytes.Equal(d.Tensor.Bytes(), d.Memory))
+	}
+
+	file, err := os.ReadFile(path)
+	require.NoError(t, err)
+	file[len(file)-checksumChunk-9] ^= 4
+	require.NoError(t, os.WriteFile(path, file, 0o600))
+	c, into = open()
+	require.ErrorIs(t, c.Read(into), ErrChecksum)
+	require.ErrorIs(t, c.Read(nil), ErrChecksum, "it stays damaged")
+	_, err = Open(path, nil)
+	require.ErrorIs(t, err, ErrChecksum)
+	file[20] ^= 1 // of the header
+	require.NoError(t, os.WriteFile(path, file, 0o600))
+	_, err = Open(path, &Options{LateChecksum: true})
+	require.Error(t, err)
 }
 
 func TestSafetensorsWriterErrors(t *testing.T) {

@@ -112,6 +112,7 @@ func assembleShards(path string, fileOf map[string]string, opts *Options) (_ *Ch
 			return nil, err
 		}
 		c.closers = append(c.closers, shard)
+		c.late = append(c.late, shard.late...)
 		c.Format = shard.Format
 		c.Metadata = mergeMetadata(c.Metadata, shard.Metadata)
 		for name, t := range shard.Tensors.All() {

@@ -5,6 +5,8 @@
 // whether CUDA is there from the first time anything asks.
 //
 // NATTEN_CUDA=0 leaves CUDA alone.
+#include "cuda_loader.h"
+
 #include <c10/core/DeviceGuard.h>
 #include <dlfcn.h>
 
@@ -20,6 +22,7 @@ namespace natten {
 namespace {
 
 const cuda::Table* table = nullptr;
+void* opened = nullptr;  // libnatten_cuda.so, once its table is taken
 
 // What the table's functions look like to backend::Operators.
 struct CUDAKernels {
@@ -92,6 +95,7 @@ std::string open_cuda() {
   const auto find = reinterpret_cast<decltype(&natten_cuda_table)>(dlsym(library, "natten_cuda_table"));
   if (find == nullptr || find()->version != cuda::kTableVersion) return path + " is of another version of this library";
   table = find();
+  opened = library;
   // Registered for the life of the process.
   auto* const cuda_operators =
       new torch::Library(torch::Library::IMPL, "natten", c10::DispatchKey::CUDA, __FILE__, __LINE__);
@@ -117,6 +121,9 @@ __attribute__((constructor)) void load() {
 }
 
 }  // namespace
+
+void* cuda::symbol(const char* name) { return opened == nullptr ? nullptr : dlsym(opened, name); }
+
 }  // namespace natten
 
 char* natten_cuda_force(const char* name) {

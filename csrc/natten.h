@@ -67,6 +67,9 @@ NATTEN_API char* natten_tensor_info(natten_tensor tensor, int64_t* info, int64_t
 NATTEN_API char* natten_tensor_write(natten_tensor tensor, const void* data, int64_t bytes);
 NATTEN_API char* natten_tensor_read(natten_tensor tensor, void* data, int64_t bytes);
 
+/* Where the elements of a contiguous CPU tensor lie, to be overwritten while the tensor lives. */
+NATTEN_API char* natten_tensor_memory(natten_tensor tensor, void** data);
+
 /* The accumulated gradient, a new handle; NULL where there is none. */
 NATTEN_API char* natten_tensor_grad(natten_tensor tensor, natten_tensor* grad);
 /* Replaces the gradient; NULL clears it. */
@@ -111,6 +114,9 @@ NATTEN_API char* natten_set_threads(int threads);
 NATTEN_API char* natten_manual_seed(uint64_t seed);
 NATTEN_API int natten_deterministic(void);
 NATTEN_API char* natten_set_deterministic(int enabled);
+/* How many devices of a type there are (0 where it is not usable), and the one that the calling OS thread is at. */
+NATTEN_API int natten_device_count(int device);
+NATTEN_API char* natten_set_device(int device, int index);
 /* State of a device's generator (device type 0 CPU, 1 CUDA; index or -1) as a uint8 tensor, and back. */
 NATTEN_API char* natten_generator_state(int device, int index, natten_tensor* state);
 NATTEN_API char* natten_set_generator_state(int device, int index, natten_tensor state);
@@ -154,8 +160,9 @@ NATTEN_API char* natten_script_run(natten_script script, const natten_tensor* in
 
 /* ---- Several processes -----------------------------------------------------
  * Libtorch's c10d: a store through which processes find each other, collective
- * operations over it (Gloo, CPU tensors), and averaging of gradients during the
- * backward pass. All of it blocks; one thread at a time uses a handle. */
+ * operations over it (Gloo for CPU tensors, NCCL for CUDA's), and averaging of
+ * gradients during the backward pass. On the CPU all of it blocks, on CUDA it is
+ * done in the order of the current stream. One thread at a time uses a handle. */
 typedef void* natten_store;
 typedef void* natten_group;
 typedef void* natten_reducer;
@@ -170,9 +177,16 @@ NATTEN_API char* natten_store_add(natten_store store, const char* key, int64_t a
 NATTEN_API char* natten_store_get(natten_store store, const char* key, int64_t timeout_ms, void** data, int64_t* bytes);
 
 /* Every process of the group calls each of these in the same order. */
-NATTEN_API char* natten_group_open(natten_store store, int rank, int size, int64_t timeout_ms, natten_group* group);
+/* `cuda` is the process's CUDA device, -1 for a group on the CPU only. */
+NATTEN_API char* natten_group_open(natten_store store, int rank, int size, int64_t timeout_ms, int cuda,
+                                   natten_group* group);
+/* Sets up NCCL, which waits for all processes; nothing on the CPU. */
+NATTEN_API char* natten_group_connect(natten_group group);
+/* Waits until the group's CUDA device has done what the current stream holds; nothing on the CPU. */
+NATTEN_API char* natten_group_wait(natten_group group);
 NATTEN_API void natten_group_close(natten_group group);
-/* Cuts the connections, so that the others notice at once; afterwards the group is good for nothing, not even close. */
+/* Cuts the connections, so that the others notice at once; any thread may call it, and what waits for other processes
+ * returns, on CUDA without a result. Afterwards the group is good for nothing, not even close. */
 NATTEN_API char* natten_group_abort(natten_group group);
 /* Each tensor becomes the sum over the group, or the root's. */
 NATTEN_API char* natten_group_sum(natten_group group, const natten_tensor* tensors, int64_t count);

@@ -3,6 +3,7 @@ package models
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 
 	"github.com/gonatten/gonatten/checkpoint"
@@ -36,7 +37,9 @@ func (m *Model) Specs() ([]checkpoint.Spec, error) {
 // all that is to be loaded fits. The report says what was loaded, resized, left
 // at its initialisation, missing and unexpected. Values are converted to the
 // model's dtype; tensors of that dtype are copied straight from the mapped
-// file, one by one.
+// file. Where that was opened with LateChecksum, they are compared with the
+// checksum on the way, and after an error that wraps [checkpoint.ErrChecksum] the
+// model's values are worthless.
 func (m *Model) Load(c *checkpoint.Checkpoint, opts *checkpoint.MatchOptions) (*checkpoint.Report, error) {
 	specs, err := m.Specs()
 	if err != nil {
@@ -50,7 +53,24 @@ func (m *Model) Load(c *checkpoint.Checkpoint, opts *checkpoint.MatchOptions) (*
 	for _, named := range m.Tensors() {
 		into[named.Name] = named.Tensor
 	}
+	var direct []checkpoint.Destination
+	converted := map[string]*checkpoint.Tensor{}
 	for name, t := range plan.All() {
+		memory, err := memoryFor(into[name], t)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("models: %s: %s: %w", c.Path, name, err)
+		case memory != nil:
+			direct = append(direct, checkpoint.Destination{Tensor: t, Memory: memory})
+		default:
+			converted[name] = t
+		}
+	}
+	if err := c.Read(direct); err != nil {
+		return nil, fmt.Errorf("models: %s: %w", c.Path, err)
+	}
+	runtime.KeepAlive(into)
+	for name, t := range converted {
 		if err := fill(into[name], t); err != nil {
 			return nil, fmt.Errorf("models: %s: %s: %w", c.Path, name, err)
 		}
@@ -64,7 +84,9 @@ func (m *Model) LoadFile(path string, opts *LoadOptions) (*checkpoint.Report, er
 	if opts == nil {
 		opts = &LoadOptions{}
 	}
-	c, err := checkpoint.Open(path, &opts.Open)
+	late := opts.Open
+	late.LateChecksum = true
+	c, err := checkpoint.Open(path, &late)
 	if err != nil {
 		return nil, err
 	}
@@ -80,19 +102,33 @@ var dtypes = map[checkpoint.DType]gotch.DType{
 	checkpoint.U8: gotch.Uint8, checkpoint.Bool: gotch.Bool,
 }
 
+// memoryFor is the memory of a model's tensor if a file's can be copied there as
+// it is, nil if it has to be converted or moved, and an error if it cannot be.
+func memoryFor(dst *ts.Tensor, src *checkpoint.Tensor) ([]byte, error) {
+	info, err := torch.InfoOf(dst)
+	if err != nil {
+		return nil, err
+	}
+	dtype, ok := dtypes[src.DType()]
+	if !ok {
+		return nil, fmt.Errorf("element type %s cannot be loaded", src.DType())
+	}
+	if isParameter(info.DType) != isParameter(dtype) {
+		return nil, fmt.Errorf("the file has elements of type %s, the model of %v", src.DType(), info.DType)
+	}
+	if dtype != info.DType || !info.Device.Is(torch.CPU) || !info.Contiguous {
+		return nil, nil
+	}
+	return torch.Memory(dst)
+}
+
 // fill overwrites a model's tensor by a file's of the same shape.
 func fill(dst *ts.Tensor, src *checkpoint.Tensor) error {
 	info, err := torch.InfoOf(dst)
 	if err != nil {
 		return err
 	}
-	dtype, ok := dtypes[src.DType()]
-	if !ok {
-		return fmt.Errorf("element type %s cannot be loaded", src.DType())
-	}
-	if isParameter(info.DType) != isParameter(dtype) {
-		return fmt.Errorf("the file has elements of type %s, the model of %v", src.DType(), info.DType)
-	}
+	dtype := dtypes[src.DType()]
 	if dtype == info.DType {
 		return torch.Write(dst, src.Bytes())
 	}
@@ -116,7 +152,9 @@ func Open(file string, path *gotchnn.Path, load *LoadOptions, opts ...Option) (*
 	if load == nil {
 		load = &LoadOptions{}
 	}
-	c, err := checkpoint.Open(file, &load.Open)
+	late := load.Open
+	late.LateChecksum = true
+	c, err := checkpoint.Open(file, &late)
 	if err != nil {
 		return nil, nil, nil, err
 	}

@@ -118,46 +118,72 @@ func (p optimizerPart) LoadState(s *state.Section) error {
 	return p.SetUpdates(v.Updates)
 }
 
-// randomPart is libtorch's CPU generator, each process's own. Order and
-// augmentation of the data depend on seed, epoch and picture alone and have no
-// state.
+// randomPart is libtorch's generators, each process's own: the CPU's, and that of
+// the device where the model is on one. Order and augmentation of the data depend
+// on seed, epoch and picture alone and have no state.
 type randomPart struct{ *run }
 
+// generators are the devices whose generators count, under their names in a
+// checkpoint.
+func (r randomPart) generators() map[string]torch.Device {
+	list := map[string]torch.Device{"torch": torch.CPU}
+	if r.device.Is(torch.CUDA) {
+		list["cuda"] = r.device
+	}
+	return list
+}
+
 func (r randomPart) SaveState(s *state.Section) error {
-	generator, err := torch.GeneratorState()
-	if err != nil {
-		return err
-	}
-	defer generator.MustDrop()
-	own, err := torch.Bytes(generator)
-	if err != nil {
-		return err
-	}
-	all := [][]byte{own}
-	if r.group != nil {
-		if all, err = r.group.Gather(own); err != nil {
+	list := r.generators()
+	for _, name := range slices.Sorted(maps.Keys(list)) { // all processes in one order
+		generator, err := torch.GeneratorStateOf(list[name])
+		if err != nil {
 			return err
 		}
-	}
-	for rank, bytes := range all {
-		if err := s.PutBytes(fmt.Sprint("torch.", rank), bytes); err != nil {
+		own, err := torch.Bytes(generator)
+		generator.MustDrop()
+		if err != nil {
 			return err
+		}
+		all := [][]byte{own}
+		if r.group != nil {
+			if all, err = r.group.Gather(own); err != nil {
+				return err
+			}
+		}
+		for rank, bytes := range all {
+			if err := s.PutBytes(fmt.Sprint(name, ".", rank), bytes); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
+// LoadState leaves a device's generator as it is where the checkpoint was made
+// without that device.
 func (r randomPart) LoadState(s *state.Section) error {
-	bytes, err := s.Bytes(fmt.Sprint("torch.", r.rank()))
-	if err != nil {
-		return err
+	for name, device := range r.generators() {
+		key := fmt.Sprint(name, ".", r.rank())
+		if !device.Is(torch.CPU) && !s.Has(key) {
+			r.options.Log.Warn("the checkpoint has no random numbers of this device: the run goes on with others", "device", device)
+			continue
+		}
+		bytes, err := s.Bytes(key)
+		if err != nil {
+			return err
+		}
+		generator, err := torch.FromSlice(bytes, int64(len(bytes)))
+		if err != nil {
+			return err
+		}
+		err = torch.SetGeneratorStateOf(device, generator)
+		generator.MustDrop()
+		if err != nil {
+			return err
+		}
 	}
-	generator, err := torch.FromSlice(bytes, int64(len(bytes)))
-	if err != nil {
-		return err
-	}
-	defer generator.MustDrop()
-	return torch.SetGeneratorState(generator)
+	return nil
 }
 
 // memory is what the run itself remembers.

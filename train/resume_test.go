@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/gonatten/gonatten/internal/torch"
 	"github.com/gonatten/gonatten/train"
 	"github.com/gonatten/gonatten/train/config"
 	"github.com/gonatten/gonatten/train/record"
@@ -46,6 +48,47 @@ func course(t testing.TB, folder string) []record.Row {
 		rows[i].FLOPsPerSecond, rows[i].Utilisation = 0, 0
 	}
 	return rows
+}
+
+// TestResumedDraws: after going on, a run draws the random numbers of the device
+// (dropout, dropped paths) that it would have drawn without a stop, step by step.
+func TestResumedDraws(t *testing.T) {
+	dir := imageFolder(t, 16, 12, 4) // 4 steps an epoch
+	record := func(states map[int]string, kill int) train.RunOptions {
+		return train.RunOptions{Prepare: func(l *train.Loop) error {
+			l.On(train.StepEnd, func(context.Context, *train.Loop) error {
+				if l.State.Step == kill {
+					return errKilled
+				}
+				generator, err := torch.GeneratorStateOf(device)
+				if err != nil {
+					return err
+				}
+				defer generator.MustDrop()
+				state, err := torch.Bytes(generator)
+				states[l.State.Step] = string(state)
+				return err
+			})
+			return nil
+		}}
+	}
+	configured := func() *config.Config {
+		c := smallRun(t, dir)
+		require.NoError(t, c.Read([]byte(everything+"drop: 0.1\nresume: auto\ndevice: "+device.Kind())))
+		return c
+	}
+	want, got := map[int]string{}, map[int]string{}
+	_, err := train.Run(context.Background(), configured(), record(want, -1))
+	require.NoError(t, err)
+	require.Len(t, want, 12)
+	require.NotEqual(t, want[1], want[2], "each step draws")
+	c := configured()
+	_, err = train.Run(context.Background(), c, record(got, 7))
+	require.ErrorIs(t, err, errKilled)
+	require.NoError(t, torch.ManualSeed(77))
+	_, err = train.Run(context.Background(), c, record(got, -1))
+	require.NoError(t, err)
+	require.True(t, maps.Equal(want, got))
 }
 
 // TestResume: wherever a run is killed, going on gives the records and weights,

@@ -222,9 +222,6 @@ func (r *run) buildModel() (err error) {
 			return err
 		}
 	}
-	if r.device, err = chooseDevice(c.Device); err != nil {
-		return err
-	}
 	var reduced bool
 	if r.precision, reduced = precision(c, r.device); reduced {
 		r.options.Log.Info("training in float32: this processor has no bfloat16 instructions")

@@ -1,7 +1,9 @@
 package train_test
 
 import (
+	"context"
 	"flag"
+	"os"
 	"runtime"
 	"testing"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/gonatten/gonatten/internal/torch"
 	"github.com/gonatten/gonatten/models"
 	"github.com/gonatten/gonatten/train"
+	"github.com/gonatten/gonatten/train/dist"
 	"github.com/gonatten/gonatten/train/optim"
 )
 
@@ -26,15 +29,19 @@ var (
 
 // One training step on a batch that lies on the device: what a step takes, and
 // how much of that passes until the host has handed the work of each part over.
-// Where the device is slower than the host, the rest is waiting for it.
+// Where the device is slower than the host, the rest is waiting for it. Started by
+// torchrun, the processes train one model, and images/s are those of all.
 //
 //	go test ./train -run - -bench Step -step-model nat_tiny -step-batch 128
 func BenchmarkStep(b *testing.B) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	environment, err := dist.FromEnvironment(os.Getenv)
+	require.NoError(b, err)
 	device := torch.CPU
 	if functional.HasCUDA() {
-		device = torch.CUDAIndex(0)
+		device = torch.CUDAIndex(environment.LocalRank)
+		require.NoError(b, device.Use())
 	}
 	vs := gotchnn.NewVarStore(device.Gotch())
 	m, err := models.New(*stepModel, vs.Root())
@@ -48,6 +55,15 @@ func BenchmarkStep(b *testing.B) {
 	o, err := optim.New("adamw", groups, optim.Options{})
 	require.NoError(b, err)
 	defer o.Close()
+	var replica *dist.Replica
+	if environment.World > 1 {
+		group, err := dist.Join(context.Background(), environment, time.Minute, device.Gotch())
+		require.NoError(b, err)
+		defer group.Close()
+		replica, err = dist.NewReplica(group, optim.Tensors(parameters), parameters, 25<<20, nil)
+		require.NoError(b, err)
+		defer replica.Close()
+	}
 	data := torch.NewScope()
 	defer data.Close()
 	side := m.Config.ImageSize
@@ -66,6 +82,9 @@ func BenchmarkStep(b *testing.B) {
 			parts[i] += now.Sub(last)
 			last = now
 		}
+		if replica != nil {
+			require.NoError(b, replica.Forward(true))
+		}
 		var value *ts.Tensor
 		forward := func() error {
 			value = loss(s, s.Own(m.Apply(images, true)), labels)
@@ -79,6 +98,10 @@ func BenchmarkStep(b *testing.B) {
 		lap(0)
 		require.NoError(b, torch.Backward(s.MulScalar(value, 1024)))
 		lap(1)
+		if replica != nil {
+			require.NoError(b, replica.Backward(nil))
+		}
+		lap(3)
 		require.NoError(b, o.Step(0))
 		require.NoError(b, o.ZeroGrad())
 		lap(2)
@@ -98,5 +121,5 @@ func BenchmarkStep(b *testing.B) {
 	for i, name := range []string{"forward-ms", "backward-ms", "optimizer-ms", "waiting-ms"} {
 		b.ReportMetric(parts[i].Seconds()*1e3/n, name)
 	}
-	b.ReportMetric(float64(*stepBatch)*n/b.Elapsed().Seconds(), "images/s")
+	b.ReportMetric(float64(environment.World)*float64(*stepBatch)*n/b.Elapsed().Seconds(), "images/s")
 }

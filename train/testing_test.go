@@ -30,7 +30,7 @@ type linear struct {
 func newLinear(t testing.TB, in, out int64, seed uint64) *linear {
 	t.Helper()
 	require.NoError(t, torch.ManualSeed(seed))
-	layer, err := nn.NewLinear(gotchnn.NewVarStore(torch.CPU.Gotch()).Root(), in, out, nn.LinearConfig{})
+	layer, err := nn.NewLinear(gotchnn.NewVarStore(device.Gotch()).Root(), in, out, nn.LinearConfig{})
 	require.NoError(t, err)
 	m := &linear{layer, []optim.Parameter{{Name: "weight", Tensor: layer.Weight}, {Name: "bias", Tensor: layer.Bias}}}
 	t.Cleanup(func() {
@@ -104,7 +104,7 @@ func newLoop(t testing.TB, m *linear, source train.Source) *train.Loop {
 	t.Cleanup(opt.Close)
 	return &train.Loop{
 		Model: m, Optimizer: opt, Source: source, Loss: train.CrossEntropy(0.1),
-		Schedule: func(int) float64 { return 0.01 }, Epochs: 1,
+		Schedule: func(int) float64 { return 0.01 }, Epochs: 1, Device: device,
 	}
 }
 

@@ -2,6 +2,7 @@
 #include <ATen/Context.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/grad_mode.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/version.h>
 
 #include <algorithm>
@@ -47,6 +48,17 @@ char* natten_manual_seed(uint64_t seed) {
 int natten_deterministic(void) { return at::globalContext().deterministicAlgorithms(); }
 char* natten_set_deterministic(int enabled) {
   return guard([&] { at::globalContext().setDeterministicAlgorithms(enabled != 0, /*warn_only=*/false); });
+}
+
+int natten_device_count(int device) {
+  const auto type = static_cast<c10::DeviceType>(device);
+  return c10::impl::hasDeviceGuardImpl(type) ? c10::impl::getDeviceGuardImpl(type)->deviceCount() : 0;
+}
+char* natten_set_device(int device, int index) {
+  return guard([&] {
+    const auto type = static_cast<c10::DeviceType>(device);
+    c10::impl::VirtualGuardImpl(type).setDevice(c10::Device(type, static_cast<c10::DeviceIndex>(index)));
+  });
 }
 
 char* natten_generator_state(int device, int index, natten_tensor* state) {

@@ -74,6 +74,17 @@ char* natten_tensor_read(natten_tensor handle, void* data, int64_t bytes) {
   });
 }
 
+char* natten_tensor_memory(natten_tensor handle, void** data) {
+  return guard([&] {
+    at::Tensor& t = tensor(handle);
+    TORCH_CHECK(t.device().is_cpu() && t.is_contiguous(),
+                "memory is that of contiguous tensors on the CPU, this one is ", t.device(),
+                t.is_contiguous() ? "" : ", with strides");
+    *data = t.mutable_data_ptr();
+    t.unsafeGetTensorImpl()->bump_version();  // what autograd has kept of it is not what it was
+  });
+}
+
 char* natten_tensor_grad(natten_tensor handle, natten_tensor* grad) {
   return guard([&] {
     const at::Tensor& g = tensor(handle).grad();

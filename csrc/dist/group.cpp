@@ -4,10 +4,14 @@
 
 #if NATTEN_HAS_GROUPS
 
+#include <c10/core/DeviceGuard.h>
+
 #include <torch/csrc/distributed/c10d/comm.hpp>
 #include <torch/csrc/distributed/c10d/reducer.hpp>
 
 #include "../capi/guard.h"
+#include "../cuda/group.h"
+#include "../cuda_loader.h"
 #include "group.h"
 
 using natten::capi::guard;
@@ -43,7 +47,7 @@ class Average : public c10d::CommHookInterface {
     group_.reductions++;
     std::vector<at::Tensor> tensors{bucket.getBufferRef()};
     tensors[0].div_(group_.group->getSize());
-    return group_.backend->allreduce(tensors)->getFuture();
+    return group_.backend(tensors[0]).allreduce(tensors)->getFuture();
   }
 
   at::Tensor parseHookResult(const c10::IValue& result) override {
@@ -61,7 +65,7 @@ struct Connections : c10d::ProcessGroupGloo {
 
 }  // namespace
 
-char* natten_group_open(natten_store store, int rank, int size, int64_t timeout_ms, natten_group* group) {
+char* natten_group_open(natten_store store, int rank, int size, int64_t timeout_ms, int cuda, natten_group* group) {
   return guard([&] {
     TORCH_CHECK(store != nullptr, "null store handle");
     const auto& shared = static_cast<Store*>(store)->store;
@@ -70,15 +74,45 @@ char* natten_group_open(natten_store store, int rank, int size, int64_t timeout_
     auto made = c10::make_intrusive<c10d::ProcessGroup>(shared, rank, size);
     made->setBackend(c10::DeviceType::CPU, c10d::ProcessGroup::BackendType::GLOO, backend);
     made->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
-    *group = new Group{std::move(made), std::move(backend)};
+    auto all = std::make_unique<Group>();
+    if (cuda >= 0) {
+      const auto make = reinterpret_cast<decltype(&natten_cuda_group)>(natten::cuda::symbol("natten_cuda_group"));
+      TORCH_CHECK(make != nullptr, "this build has no NCCL, over which processes train on CUDA (docs/install.md)");
+      make(shared, rank, size, timeout_ms, &all->nccl);
+      made->setBackend(c10::DeviceType::CUDA, c10d::ProcessGroup::BackendType::NCCL, all->nccl);
+      all->device = c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(cuda));
+    }
+    all->group = std::move(made);
+    all->gloo = std::move(backend);
+    *group = all.release();
   });
 }
 
-void natten_group_close(natten_group group) { delete static_cast<Group*>(group); }
+char* natten_group_connect(natten_group group) {
+  return guard([&] {
+    if (of(group).nccl) of(group).nccl->eagerConnectSingleDevice(of(group).device);
+  });
+}
+
+char* natten_group_wait(natten_group group) {
+  return guard([&] {
+    if (!of(group).nccl) return;
+    const c10::impl::VirtualGuardImpl device(c10::kCUDA);
+    device.getStream(of(group).device).synchronize();
+  });
+}
+
+void natten_group_close(natten_group group) {
+  auto* const g = static_cast<Group*>(group);
+  // Shutting NCCL down waits for the others, aborting does not; nothing is under way any more.
+  if (g != nullptr && g->nccl) free(guard([&] { g->nccl->abort(); }));
+  delete g;
+}
 
 char* natten_group_abort(natten_group group) {
   return guard([&] {
-    for (auto& context : Connections::of(*of(group).backend)) context->closeConnections();
+    for (auto& context : Connections::of(*of(group).gloo)) context->closeConnections();
+    if (of(group).nccl) of(group).nccl->abort();
   });
 }
 
@@ -86,7 +120,7 @@ char* natten_group_sum(natten_group group, const natten_tensor* tensors, int64_t
   return guard([&] {
     for (auto& t : list(tensors, count)) {
       std::vector<at::Tensor> one{t};
-      wait(of(group).backend->allreduce(one));
+      wait(of(group).backend(t).allreduce(one));
     }
   });
 }

@@ -1,5 +1,8 @@
 package torch
 
+// #include "../../csrc/natten.h"
+import "C"
+
 import (
 	"fmt"
 
@@ -21,6 +24,13 @@ var (
 
 // CUDAIndex is the CUDA device of that number.
 func CUDAIndex(i int) Device { return Device{1, int64(i)} }
+
+// Count is the number of devices of a kind; 0 where libtorch cannot use any.
+func (d Device) Count() int { return int(C.natten_device_count(C.int(d.kind))) }
+
+// Use makes a CUDA device the one that the calling OS thread is at: what needs a
+// device and has no tensor to tell it takes that one.
+func (d Device) Use() error { return failure(C.natten_set_device(C.int(d.kind), C.int(d.index))) }
 
 // gotchMeta stands for the meta device in gotch's types: a VarStore made with
 // it carries it to the layers built on it, which allocate by this package.
@@ -53,12 +63,18 @@ func (d Device) Gotch() gotch.Device {
 // Is reports whether both are of one kind, whatever their index.
 func (d Device) Is(other Device) bool { return d.kind == other.kind }
 
-// String is libtorch's spelling: "cpu", "cuda:0", "meta".
-func (d Device) String() string {
+// Kind is the device's name without a number: "cpu", "cuda", "meta".
+func (d Device) Kind() string {
 	name := map[int64]string{0: "cpu", 1: "cuda", 14: "meta"}[d.kind]
 	if name == "" {
 		name = fmt.Sprintf("device%d", d.kind)
 	}
+	return name
+}
+
+// String is libtorch's spelling: "cpu", "cuda:0", "meta".
+func (d Device) String() string {
+	name := d.Kind()
 	if d.index >= 0 && d.kind != CPU.kind {
 		return fmt.Sprintf("%s:%d", name, d.index)
 	}

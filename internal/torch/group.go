@@ -11,23 +11,37 @@ import (
 )
 
 // Group is a number of processes that compute together: libtorch's
-// ProcessGroupGloo, for tensors on the CPU. All processes call its methods in
-// the same order; each returns when the result is there, or with an error where
-// a process has gone or the group's time-out is over.
+// ProcessGroupGloo for tensors on the CPU and, in a group on CUDA,
+// ProcessGroupNCCL for those on the device. All processes call its methods in
+// the same order. On the CPU each returns when the result is there, or with an
+// error where a process has gone or the group's time-out is over. On CUDA they
+// return early, as all operators do; Wait waits, without a time-out, and Abort of
+// another thread ends that wait.
 type Group struct {
 	Rank, Size int
 	handle     C.natten_group
 }
 
 // OpenGroup connects size processes that share a store, of which this one is
-// number rank.
-func OpenGroup(s *Store, rank, size int, timeout time.Duration) (*Group, error) {
+// number rank, on the CPU or on a numbered CUDA device.
+func OpenGroup(s *Store, rank, size int, timeout time.Duration, device Device) (*Group, error) {
 	g := &Group{Rank: rank, Size: size}
-	if err := failure(C.natten_group_open(s.handle, C.int(rank), C.int(size), C.int64_t(timeout.Milliseconds()), &g.handle)); err != nil {
+	cuda := int64(-1)
+	if device.Is(CUDA) {
+		cuda = device.index
+	}
+	if err := failure(C.natten_group_open(s.handle, C.int(rank), C.int(size), C.int64_t(timeout.Milliseconds()), C.int(cuda), &g.handle)); err != nil {
 		return nil, err
 	}
 	return g, nil
 }
+
+// Connect sets NCCL up and returns when all processes do so. On the CPU, where
+// OpenGroup has connected them, it does nothing.
+func (g *Group) Connect() error { return failure(C.natten_group_connect(g.handle)) }
+
+// Wait returns when the device has done what the current stream holds.
+func (g *Group) Wait() error { return failure(C.natten_group_wait(g.handle)) }
 
 // Close ends the connections.
 func (g *Group) Close() {
@@ -36,13 +50,10 @@ func (g *Group) Close() {
 }
 
 // Abort cuts the connections, so that processes that wait for this one notice at
-// once. The group is lost afterwards, its memory too: operations that other
-// threads are in may go on for a time.
-func (g *Group) Abort() error {
-	err := failure(C.natten_group_abort(g.handle))
-	g.handle = nil
-	return err
-}
+// once, and so does whatever thread of this one waits for others. The group is
+// lost afterwards, its memory too: operations that other threads are in may go on
+// for a time.
+func (g *Group) Abort() error { return failure(C.natten_group_abort(g.handle)) }
 
 // Sum replaces each tensor by the sum over all processes.
 func (g *Group) Sum(tensors ...*ts.Tensor) error {

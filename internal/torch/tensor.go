@@ -119,14 +119,35 @@ func Upload[E Element](s *Scope, data []E, device Device, shape ...int64) *ts.Te
 	if !device.Is(CUDA) {
 		return s.Own(FromSlice(data, shape...))
 	}
-	const pinned, nonBlocking = true, true
-	staged := s.Op(empty, append([]int64{}, shape...), dtypeOf[E](), Default, CPU, pinned)
-	if s.err == nil {
-		s.Fail(Write(staged, unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(data))), len(data)*int(unsafe.Sizeof(*new(E))))))
-	}
+	const nonBlocking = true
+	staged := pageLocked(s, data, shape)
 	t := s.Op(opToDevice, staged, device, dtypeOf[E](), nonBlocking)
 	s.Free(staged)
 	return t
+}
+
+// pageLocked is FromSlice in page-locked memory. Libtorch keeps that memory, and
+// gives it to others only when the copies from it are done.
+func pageLocked[E Element](s *Scope, data []E, shape []int64) *ts.Tensor {
+	const pinned = true
+	t := s.Op(empty, append([]int64{}, shape...), dtypeOf[E](), Default, CPU, pinned)
+	if s.err == nil {
+		s.Fail(Write(t, unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(data))), len(data)*int(unsafe.Sizeof(*new(E))))))
+	}
+	return t
+}
+
+// Memory is where the elements of a contiguous tensor on the CPU lie, to be
+// overwritten. It is good as long as the tensor is.
+func Memory(t *ts.Tensor) ([]byte, error) {
+	info, err := InfoOf(t)
+	if err != nil {
+		return nil, err
+	}
+	var data unsafe.Pointer
+	err = failure(C.natten_tensor_memory(handle(t), &data))
+	runtime.KeepAlive(t)
+	return unsafe.Slice((*byte)(data), info.Numel()*info.ElementSize), err
 }
 
 // Write replaces a tensor's contents by row-major bytes of its dtype.

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# nvcc, for CUDA=1: the one of CUDA_HOME or PATH, else that of NVIDIA's wheels in the cache folder. Sourced.
+# For CUDA=1, nvcc: the one of CUDA_HOME or PATH, else that of NVIDIA's wheels in the cache folder; and NCCL's header.
+# Sourced after libtorch.sh.
 
 cuda_wheels=13.0
 cuda_dir=$cache/cuda/$cuda_wheels
@@ -15,6 +16,41 @@ cuda_home() {
   elif [ -x "$cuda_dir/nvidia/cu13/bin/nvcc" ]; then
     echo "$cuda_dir/nvidia/cu13"
   fi
+}
+
+# nccl_home: the folder with the nccl.h of libtorch's release: that beside an installed torch, else in the cache folder;
+# nothing where there is none.
+nccl_home() {
+  local folder
+  for folder in "$torch/../nvidia/nccl/include" "$cache/cuda/nccl-torch-$(torch_version "$torch")"; do
+    if [ -f "$folder/nccl.h" ]; then
+      (cd "$folder" && pwd)
+      return
+    fi
+  done
+}
+
+# fetch_nccl: a wheel of 0.2 GB, of which a few headers are kept. A release of libtorch without pins goes without NCCL.
+fetch_nccl() {
+  local version pins new
+  version=$(torch_version "$torch")
+  pins=$repo/scripts/wheels/nccl-torch-$version.txt
+  if [ ! -f "$pins" ]; then
+    say "NCCL's header for libtorch $version is not pinned here: several processes will train on the CPU only"
+    return
+  fi
+  new=$cache/cuda/.nccl.$$
+  mkdir -p "$new"
+  # shellcheck disable=SC2064 # the name as it is now
+  trap "rm -rf '$new'" EXIT
+  say "fetching NCCL's header for libtorch $version"
+  python3 -m pip download --dest "$new" --no-cache-dir --disable-pip-version-check --no-deps --quiet --only-binary=:all: \
+    --platform manylinux_2_18_x86_64 --require-hashes --requirement "$pins" >&2 ||
+    fail "pip could not fetch NCCL (its reason is above)"
+  python3 -m zipfile -e "$new"/*.whl "$new/tree"
+  rm -rf "$cache/cuda/nccl-torch-$version"
+  mv "$new/tree/nvidia/nccl/include" "$cache/cuda/nccl-torch-$version"
+  rm -rf "$new"
 }
 
 # fetch_cuda: 0.1 GB of wheels, 0.3 GB unpacked.

@@ -2,10 +2,10 @@
 """Images per second and core: our loader beside torchvision and timm in a DataLoader.
 
     python3 -m venv V && V/bin/pip install torch==2.11.0 torchvision pillow==12.0.0 timm
-    V/bin/python scripts/peers/loader.py DIR [--workers 0 1 2] [--seconds 8]
+    V/bin/python scripts/peers/loader.py DIR [--workers 0 1 2] [--seconds 8] [--json]
 
 DIR is an image folder (CLASS/*.jpg) of ImageNet-sized JPEG files; the Go benchmark makes one
-where it does not exist. Each line is one JSON object. With 0 workers Python's main process does
+where it does not exist. With --json each line is one JSON object. With 0 workers Python's main process does
 the work. A figure per core is the figure divided by the number of workers. Recipes:
 
   timm         timm's create_transform with the official recipe: random-resized-crop with
@@ -46,14 +46,21 @@ def torchvision_recipe():
     ])
 
 
-def ours(folder, seconds):
+def row(loader, workers, rate, core, as_json):
+    if as_json:
+        print(json.dumps({"loader": loader, "workers": workers, "images_per_second": rate, "per_core": core}), flush=True)
+    else:
+        print(f"{loader:12s} {workers:8d} {rate:10.1f} {core:12.1f}", flush=True)
+
+
+def ours(folder, seconds, as_json):
     """Runs the Go benchmark and returns its best figure per core."""
     repo = pathlib.Path(__file__).resolve().parent.parent.parent
     out = subprocess.run(["go", "test", "-run", "^$", "-bench", "BenchmarkLoader", "-benchtime", f"{seconds}s", "./data"], cwd=repo,
                          env={**os.environ, "GONATTEN_BENCH_IMAGES": os.path.abspath(folder)}, check=True, capture_output=True, text=True).stdout
     best = 0
     for workers, total, core in re.findall(r"workers=(\d+)\S*\s.*?([\d.]+) images/s\s+([\d.]+) images/s/core", out):
-        print(json.dumps({"loader": "gonatten", "workers": int(workers), "images_per_second": float(total), "per_core": float(core)}), flush=True)
+        row("gonatten", int(workers), float(total), float(core), as_json)
         best = max(best, float(core))
     return best
 
@@ -64,9 +71,12 @@ def main():
     p.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
     p.add_argument("--seconds", type=float, default=8)
     p.add_argument("--recipes", nargs="+", default=["timm", "torchvision"])
+    p.add_argument("--json", action="store_true")
     args = p.parse_args()
     torch.set_num_threads(1)
-    go, best = ours(args.dir, args.seconds), {}
+    if not args.json:
+        print(f"{'loader':12s} {'workers':>8s} {'images/s':>10s} {'of one core':>12s}")
+    go, best = ours(args.dir, args.seconds, args.json), {}
     for recipe in args.recipes:
         ds = datasets.ImageFolder(args.dir, transform={"timm": timm_recipe, "torchvision": torchvision_recipe}[recipe]())
         ds.samples = ds.samples * 200  # one pass must outlast the measurement
@@ -81,10 +91,12 @@ def main():
                     if time.perf_counter() - start > args.seconds:
                         break
             rate = n / (time.perf_counter() - start)
-            print(json.dumps({"loader": recipe, "workers": workers, "images_per_second": round(rate, 1),
-                              "per_core": round(rate / max(1, workers), 1)}), flush=True)
+            row(recipe, workers, round(rate, 1), round(rate / max(1, workers), 1), args.json)
             best[recipe] = max(best.get(recipe, 0), rate / max(1, workers))
-    print(json.dumps({"ours_over_" + recipe: round(go / rate, 2) for recipe, rate in best.items()}))
+    if args.json:
+        print(json.dumps({"ours_over_" + recipe: round(go / rate, 2) for recipe, rate in best.items()}))
+    else:
+        print("of one core, best of each: " + ", ".join(f"{go / rate:.2f} times {recipe}'s" for recipe, rate in best.items()))
 
 
 if __name__ == "__main__":

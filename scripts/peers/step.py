@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Training step and evaluation of NAT-Mini: this project's beside PyTorch with NATTEN 0.17.5, in one run.
 
-    ~/.cache/gonatten/peers/bin/python scripts/peers/step.py [--batch 8] [--size 224] [--rounds 3]
+    ~/.cache/gonatten/peers/bin/python scripts/peers/step.py [--batch 8] [--size 224] [--rounds 3] [--json]
 
 The Python model is the official one's layers in plain PyTorch, attention by natten.NeighborhoodAttention2D (optimised
 CPU build). A training step is forward, backward, clipping of the gradients' norm and AdamW in float32. `natten bench
@@ -125,12 +125,23 @@ def outside_c(profile):
     return go, total
 
 
+def show(r):
+    print(f"NAT-Mini at {r['size']}, batch {r['batch']}, {r['threads']} threads; ms, ours before and after Python's")
+    print(f"{'':12s} {'gonatten':>16s} {'natten 0.17.5':>16s} {'ratio':>8s}")
+    for name, key in (("training step", "train"), ("evaluation", "evaluate")):
+        here, there = r[key + "_ms"]["gonatten"], r[key + "_ms"]["natten 0.17.5"]
+        print(f"{name:13s} {' '.join(f'{x:.0f}' for x in here):>15s} {statistics.median(there):16.0f} {r[key + '_ratio']:8.3f}")
+    print(f"of the training step, outside of C: {', '.join(f'{100 * x:.1f}%' for x in r['go_share_of_step'])}; calls into C: "
+          f"{', '.join(f'{100 * x:.3f}%' for x in r['cgo_share_of_step'])} ({r['cgo_calls_per_step']:.0f} calls)")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, default=224, help="at least 224: smaller levels would need padding")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
@@ -158,7 +169,10 @@ def main():
         "cgo_share_of_step": [round(r["cgo_calls"] * r["cgo_nanoseconds"] * 1e-9 / r["train"]["median_seconds"], 5) for r in (before, after)],
         "cgo_calls_per_step": before["cgo_calls"],
     }
-    print(json.dumps(result, indent=1))
+    if args.json:
+        print(json.dumps(result, indent=1))
+    else:
+        show(result)
     if result["train_ratio"] > 0.25 or result["evaluate_ratio"] > 0.25:
         sys.exit("more than a quarter of the time with NATTEN 0.17.5")
 

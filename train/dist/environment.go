@@ -3,7 +3,6 @@ package dist
 import (
 	"fmt"
 	"net"
-	"os"
 	"strconv"
 	"strings"
 )
@@ -19,8 +18,9 @@ type Environment struct {
 	AgentStore bool
 	// Restarts counts how often the launcher has started the processes again.
 	Restarts int
-	// Launcher names where this was read from.
-	Launcher string
+	// Launcher names where this was read from, LocalVariable the variable that
+	// LocalRank comes from.
+	Launcher, LocalVariable string
 }
 
 // launchers are the variables of each, looked for in this order.
@@ -48,7 +48,7 @@ func FromEnvironment(getenv func(string) string) (Environment, error) {
 		if l.name == "Slurm" && getenv("SLURM_STEP_ID") == "" {
 			continue // sbatch itself, not srun: one process
 		}
-		e := Environment{Launcher: l.name}
+		e := Environment{Launcher: l.name, LocalVariable: l.local}
 		var err error
 		number := func(key string, otherwise int) int {
 			text := getenv(key)
@@ -127,8 +127,3 @@ func indexAny(s, chars string) int {
 
 // Address is host:port of the store.
 func (e *Environment) Address() string { return net.JoinHostPort(e.Host, strconv.Itoa(e.Port)) }
-
-// name is what the others call the process besides its rank.
-func (e *Environment) name() string {
-	return fmt.Sprintf("host %s, process %d", hostname(), os.Getpid())
-}

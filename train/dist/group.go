@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
+	"github.com/sugarme/gotch"
 	"github.com/sugarme/gotch/ts"
 
 	"github.com/gonatten/gonatten/internal/torch"
@@ -19,16 +21,22 @@ type Group struct {
 	timeout time.Duration
 	store   *torch.Store
 	group   *torch.Group
+	device  torch.Device
 	failed  *LostError // what broke the group
+	dead    []int      // ranks that are known to have died
 	beat    *heartbeat
-	shared  int // strings shared so far
+	watch   *watch // nil: on the CPU, where operations end by themselves
+	shared  int    // strings shared so far
 }
 
 // Join meets the other processes and returns when all have come. After timeout
 // it fails and names those that have not; the same time-out holds for every
 // later operation. It stops waiting when the context ends. Close the group in the
 // end.
-func Join(ctx context.Context, e Environment, timeout time.Duration) (*Group, error) {
+//
+// device is where the model of this process is, of one kind in all of them.
+// Tensors on the CPU travel over Gloo, those on CUDA over NCCL.
+func Join(ctx context.Context, e Environment, timeout time.Duration, device gotch.Device) (*Group, error) {
 	if e.World < 2 {
 		return nil, fmt.Errorf("dist: Join: %d processes, want at least 2", e.World)
 	}
@@ -43,7 +51,7 @@ func Join(ctx context.Context, e Environment, timeout time.Duration) (*Group, er
 		}
 		return nil, fmt.Errorf("dist: rank %d of %d: %s at %s: %w", e.Rank, e.World, what, e.Address(), err)
 	}
-	g := &Group{Environment: e, timeout: timeout, store: store}
+	g := &Group{Environment: e, timeout: timeout, store: store, device: torch.DeviceOf(device)}
 	if err := g.meet(ctx); err != nil {
 		g.Close()
 		return nil, err
@@ -61,10 +69,10 @@ func (g *Group) meet(ctx context.Context) error {
 	deadline := time.Now().Add(g.timeout)
 	var missing []string
 	for rank := range g.World {
-		came := false
+		came, word := false, ""
 		for first := true; !came && (first || time.Now().Before(deadline)); first = false {
 			var err error
-			if _, came, err = g.store.Get(joinKey(rank), min(time.Second, time.Until(deadline))); err != nil {
+			if word, came, err = g.store.Get(joinKey(rank), min(time.Second, time.Until(deadline))); err != nil {
 				return fmt.Errorf("dist: rank %d of %d: store at %s: %w", g.Rank, g.World, g.Address(), err)
 			}
 			if ctx.Err() != nil {
@@ -73,6 +81,8 @@ func (g *Group) meet(ctx context.Context) error {
 		}
 		if !came {
 			missing = append(missing, fmt.Sprint(rank))
+		} else if strings.Contains(word, onCUDA) != g.device.Is(torch.CUDA) {
+			return g.mixed(rank, word)
 		}
 	}
 	if len(missing) > 0 {
@@ -84,10 +94,35 @@ func (g *Group) meet(ctx context.Context) error {
 	if g.beat, err = g.startBeating(); err != nil {
 		return err
 	}
-	if g.group, err = torch.OpenGroup(g.store, g.Rank, g.World, g.timeout); err != nil {
+	if g.group, err = torch.OpenGroup(g.store, g.Rank, g.World, g.timeout, g.device); err != nil {
 		return g.lost(err)
 	}
+	if g.device.Is(torch.CUDA) {
+		g.startWatching()
+		return g.connect()
+	}
 	return nil
+}
+
+// onCUDA is in the names of processes on CUDA.
+const onCUDA = ", cuda:"
+
+// name is what the others call the process besides its rank.
+func (g *Group) name() string {
+	name := fmt.Sprintf("host %s, process %d", hostname(), os.Getpid())
+	if g.device.Is(torch.CUDA) {
+		name += ", " + g.device.String()
+	}
+	return name
+}
+
+// mixed is the error of processes on different kinds of devices.
+func (g *Group) mixed(rank int, name string) error {
+	g.failed = &LostError{Rank: g.Rank, World: g.World}
+	_ = g.store.Set(byeKey(g.Rank), "") // rank 0 waits for it, but not for ever
+	kinds := map[bool]string{false: "the CPU", true: "CUDA"}
+	here := g.device.Is(torch.CUDA)
+	return fmt.Errorf("dist: rank %d of %d trains on %s and rank %d (%s) on %s: give all the same device", g.Rank, g.World, kinds[here], rank, name, kinds[!here])
 }
 
 func joinKey(rank int) string { return fmt.Sprint("join/", rank) }
@@ -97,11 +132,18 @@ func (g *Group) Close() {
 	if g == nil || g.store == nil {
 		return
 	}
-	if g.group != nil && g.failed == nil {
-		g.group.Close()
+	broken := g.failed != nil
+	if g.watch != nil {
+		if !broken {
+			g.leave()
+		}
+		broken = g.watch.stop() || broken
 	}
 	if g.beat != nil {
 		g.beat.stop()
+	}
+	if g.group != nil && !broken {
+		g.group.Close()
 	}
 	if g.failed != nil && g.Rank == 0 && !g.AgentStore {
 		g.linger()
@@ -112,17 +154,14 @@ func (g *Group) Close() {
 
 // Sum adds up numbers over all processes, in place.
 func (g *Group) Sum(values []float64) error {
-	if g.failed != nil {
-		return g.failed
-	}
 	s := torch.NewScope()
 	defer s.Close()
 	t := s.Own(torch.FromSlice(values, int64(len(values))))
 	if s.Err() != nil {
 		return s.Err()
 	}
-	if err := g.group.Sum(t); err != nil {
-		return g.lost(err)
+	if err := g.watched(func() error { return g.group.Sum(t) }); err != nil {
+		return err
 	}
 	sums, err := torch.Slice[float64](t)
 	copy(values, sums)
@@ -131,9 +170,6 @@ func (g *Group) Sum(values []float64) error {
 
 // Gather collects equally many bytes of each process, on all of them.
 func (g *Group) Gather(own []byte) ([][]byte, error) {
-	if g.failed != nil {
-		return nil, g.failed
-	}
 	all := make([]byte, len(own)*g.World)
 	copy(all[len(own)*g.Rank:], own)
 	s := torch.NewScope()
@@ -142,8 +178,8 @@ func (g *Group) Gather(own []byte) ([][]byte, error) {
 	if s.Err() != nil {
 		return nil, s.Err()
 	}
-	if err := g.group.Sum(t); err != nil {
-		return nil, g.lost(err)
+	if err := g.watched(func() error { return g.group.Sum(t) }); err != nil {
+		return nil, err
 	}
 	if err := torch.Read(t, all); err != nil {
 		return nil, err
@@ -157,14 +193,12 @@ func (g *Group) Gather(own []byte) ([][]byte, error) {
 
 // Broadcast gives every process the tensors of process root.
 func (g *Group) Broadcast(root int, tensors ...*ts.Tensor) error {
-	if g.failed != nil {
-		return g.failed
-	}
-	err := torch.NoGrad(func() error { return g.group.Broadcast(root, tensors...) })
-	if err != nil {
-		return g.lost(err)
-	}
-	return nil
+	return g.watched(func() error {
+		if err := torch.NoGrad(func() error { return g.group.Broadcast(root, tensors...) }); err != nil {
+			return err
+		}
+		return g.group.Wait()
+	})
 }
 
 // Share gives every process the text of rank 0, which may take any time to come

@@ -5,18 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/sugarme/gotch"
 
+	"github.com/gonatten/gonatten/internal/torch"
 	"github.com/gonatten/gonatten/train/dist"
 )
 
 func init() {
 	roles["talk"] = func(e dist.Environment) error {
-		g, err := dist.Join(context.Background(), e, 20*time.Second)
+		g, err := join(e, 20*time.Second)
 		if err != nil {
 			return err
 		}
@@ -43,11 +46,18 @@ func init() {
 	}
 	// Sums until something breaks; rank 1 does what DIST_TEST_END says at the third.
 	roles["until"] = func(e dist.Environment) error {
-		g, err := dist.Join(context.Background(), e, 5*time.Second)
+		seconds, err := strconv.Atoi(os.Getenv("DIST_TEST_TIMEOUT"))
+		if err != nil {
+			return err
+		}
+		g, err := join(e, time.Duration(seconds)*time.Second)
 		if err != nil {
 			return err
 		}
 		defer g.Close()
+		s := torch.NewScope()
+		defer s.Close()
+		x := torch.Upload(s, make([]float32, 1000), deviceOf(e), 1000)
 		for i := 0; ; i++ {
 			if i == 3 && e.Rank == 1 {
 				switch os.Getenv("DIST_TEST_END") {
@@ -55,13 +65,15 @@ func init() {
 					_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 				case "stop":
 					_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+				case "sleep":
+					time.Sleep(time.Minute)
 				case "error":
 					err := errors.New("no space left on device")
 					g.Fail(err)
 					return err
 				}
 			}
-			if err := g.Sum([]float64{1}); err != nil {
+			if err := g.Broadcast(0, x); err != nil {
 				return err
 			}
 		}
@@ -83,7 +95,7 @@ func TestMissing(t *testing.T) {
 	port := freePort(t)
 	var list []*process
 	for _, rank := range []int{0, 2} {
-		list = append(list, start(t, 4, rank, port, "until"))
+		list = append(list, start(t, 4, rank, port, "until", "DIST_TEST_TIMEOUT=5"))
 	}
 	for _, p := range list {
 		require.Contains(t, p.fails(t, 30*time.Second), "of 4: after 5s, missing: rank 1, 3")
@@ -94,10 +106,10 @@ func TestMissing(t *testing.T) {
 func TestWaitingEnds(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
-	_, err := dist.Join(ctx, dist.Environment{World: 2, Host: "127.0.0.1", Port: freePort(t)}, time.Minute)
+	_, err := dist.Join(ctx, dist.Environment{World: 2, Host: "127.0.0.1", Port: freePort(t)}, time.Minute, gotch.CPU)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.ErrorContains(t, err, "dist: rank 0 of 2, waiting for rank 1")
-	_, err = dist.Join(context.Background(), dist.Environment{World: 1}, time.Minute)
+	_, err = dist.Join(context.Background(), dist.Environment{World: 1}, time.Minute, gotch.CPU)
 	require.ErrorContains(t, err, "1 processes, want at least 2")
 }
 
@@ -107,17 +119,61 @@ func TestLost(t *testing.T) {
 	for end, want := range map[string]string{
 		"kill":  "rank 1 (host ",
 		"stop":  "rank 1 (host ",
+		"sleep": "rank 1 (host ",
 		"error": "rank 1 failed: no space left on device",
 	} {
 		t.Run(end, func(t *testing.T) {
 			t.Parallel() // they wait most of the time
-			list := launch(t, 3, "until", "DIST_TEST_END="+end)
-			for _, rank := range []int{0, 2} {
+			world := atMost(t, 3)
+			list := launch(t, world, "until", "DIST_TEST_END="+end, "DIST_TEST_TIMEOUT=5")
+			for _, rank := range []int{0, 2}[:world-1] {
+				began := time.Now()
 				message := list[rank].fails(t, 30*time.Second)
-				require.Contains(t, message, fmt.Sprintf("dist: rank %d of 3 stops: %s", rank, want))
+				t.Logf("%v: %s", time.Since(began).Round(time.Second), message)
+				require.Contains(t, message, fmt.Sprintf("dist: rank %d of %d stops: %s", rank, world, want))
 				require.NotContains(t, message, "rank 0 (host")
 				require.NotContains(t, message, "rank 2 (host")
 			}
 		})
 	}
+}
+
+func init() {
+	// Watched as on CUDA, where an operation ends no sooner than the group is aborted.
+	roles["watched"] = func(e dist.Environment) error {
+		g, err := join(e, time.Minute)
+		if err != nil {
+			return err
+		}
+		defer g.Close()
+		aborted := g.Watch()
+		if e.Rank == 1 {
+			time.Sleep(2 * time.Second)
+			_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		}
+		for !aborted() {
+			time.Sleep(10 * time.Millisecond)
+		}
+		return g.Sum([]float64{1})
+	}
+	roles["mixed"] = func(e dist.Environment) error {
+		_, err := dist.Join(context.Background(), e, 20*time.Second, map[int]gotch.Device{0: gotch.CPU, 1: gotch.CudaBuilder(1)}[e.Rank])
+		return err
+	}
+}
+
+// TestWatch: a group on CUDA is aborted soon after one process shows no sign of
+// life, whatever its time-out, and then names it.
+func TestWatch(t *testing.T) {
+	list := launch(t, 2, "watched")
+	message := list[0].fails(t, 40*time.Second)
+	require.Contains(t, message, "dist: rank 0 of 2 stops: rank 1 (host ")
+	require.Contains(t, message, "no sign of life of rank 1 for 10s")
+}
+
+// TestMixedDevices: all processes are on the CPU, or all on CUDA.
+func TestMixedDevices(t *testing.T) {
+	list := launch(t, 2, "mixed")
+	require.Regexp(t, `rank 0 of 2 trains on the CPU and rank 1 \(host .*, cuda:1\) on CUDA: give all the same device`, list[0].fails(t, 30*time.Second))
+	require.Regexp(t, `rank 1 of 2 trains on CUDA and rank 0 \(host .*\) on the CPU`, list[1].fails(t, 30*time.Second))
 }

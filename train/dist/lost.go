@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -40,6 +41,9 @@ const (
 	noticed = "noticed"
 )
 
+// endedKey counts the processes that have said why they end.
+const endedKey = "ended"
+
 func endKey(rank int) string { return fmt.Sprint("end/", rank) }
 func byeKey(rank int) string { return fmt.Sprint("bye/", rank) }
 
@@ -54,7 +58,7 @@ func (g *Group) lost(cause error) error {
 	g.failed = e
 	before, err := g.beats()
 	if err == nil {
-		err = g.store.Set(endKey(g.Rank), noticed)
+		err = g.say(noticed)
 	}
 	g.abort()
 	if err == nil {
@@ -73,7 +77,7 @@ func (g *Group) lost(cause error) error {
 }
 
 // blame lists the ranks that have failed, died or stopped since their hearts
-// were heard as given.
+// were heard as given, or where there are none those that do not come.
 func (g *Group) blame(before []int64) (reasons []string, err error) {
 	deadline := time.Now().Add(patience)
 	var silent []int
@@ -98,17 +102,32 @@ func (g *Group) blame(before []int64) (reasons []string, err error) {
 	if err != nil {
 		return nil, err
 	}
+	var absent []string // alive, and not here
 	for _, rank := range silent {
-		if now[rank] != before[rank] {
-			continue // busy with something else, and will notice
-		}
 		who, _, err := g.store.Get(joinKey(rank), beatEvery)
 		if err != nil {
 			return nil, err
 		}
-		reasons = append(reasons, fmt.Sprintf("rank %d (%s) has died or was stopped", rank, who))
+		if now[rank] == before[rank] {
+			g.dead = append(g.dead, rank)
+			reasons = append(reasons, fmt.Sprintf("rank %d (%s) has died or was stopped", rank, who))
+		} else {
+			absent = append(absent, fmt.Sprintf("rank %d (%s) lives, but is busy with something else", rank, who))
+		}
+	}
+	if len(reasons) == 0 { // else they will notice, and are not to blame
+		reasons = absent
 	}
 	return reasons, nil
+}
+
+// say tells the others that, and why, this process ends.
+func (g *Group) say(why string) error {
+	err := g.store.Set(endKey(g.Rank), why)
+	if err == nil {
+		_, err = g.store.Add(endedKey, 1)
+	}
+	return err
 }
 
 // abort lets those notice who wait for this process.
@@ -116,7 +135,9 @@ func (g *Group) abort() {
 	if g.group == nil {
 		return
 	}
-	_ = g.group.Abort() // it can only say that there is nothing left to cut
+	if g.watch == nil || !g.watch.stop() {
+		_ = g.group.Abort() // it can only say that there is nothing left to cut
+	}
 	g.group = nil
 }
 
@@ -128,7 +149,7 @@ func (g *Group) Fail(err error) {
 		return
 	}
 	g.failed = &LostError{Rank: g.Rank, World: g.World, Err: err}
-	_ = g.store.Set(endKey(g.Rank), firstLine(err)) // without it they notice, too, only not why
+	_ = g.say(firstLine(err)) // without it they notice, too, only not why
 	g.abort()
 }
 
@@ -136,6 +157,9 @@ func (g *Group) Fail(err error) {
 func (g *Group) linger() {
 	deadline := time.Now().Add(lingering)
 	for rank := 1; rank < g.World; rank++ {
+		if slices.Contains(g.dead, rank) {
+			continue
+		}
 		if _, came, _ := g.store.Get(joinKey(rank), time.Millisecond); !came {
 			continue
 		}

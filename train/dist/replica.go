@@ -51,11 +51,13 @@ func NewReplica(g *Group, tensors []*ts.Tensor, parameters []optim.Parameter, bu
 	if err := g.Broadcast(0, tensors...); err != nil {
 		return nil, err
 	}
-	reducer, err := torch.NewReducer(g.group, optim.Tensors(parameters), bucketBytes)
-	if err != nil {
-		return nil, g.lost(err)
+	r := &Replica{group: g}
+	if err := g.watched(func() (err error) {
+		r.reducer, err = torch.NewReducer(g.group, optim.Tensors(parameters), bucketBytes)
+		return err
+	}); err != nil {
+		return nil, err
 	}
-	r := &Replica{group: g, reducer: reducer}
 	if owners != nil {
 		r.shards = make([][]*ts.Tensor, g.World)
 		for _, p := range parameters {
@@ -73,21 +75,28 @@ func (r *Replica) Forward(reduce bool) error {
 	if !reduce {
 		return nil
 	}
+	if r.group.failed != nil {
+		return r.group.failed
+	}
+	r.group.begin()
 	if err := r.reducer.Prepare(); err != nil {
-		return r.group.lost(err)
+		return r.group.finish(err)
 	}
 	return nil
 }
 
 // Backward is called after the backward pass, with the error of that, if any.
 func (r *Replica) Backward(err error) error {
-	if err == nil && r.reduces {
+	if !r.reduces {
+		return err
+	}
+	if err == nil {
 		err = r.reducer.Check()
 	}
-	if err != nil && r.reduces {
-		return r.group.lost(err)
+	if err == nil {
+		err = r.group.group.Wait()
 	}
-	return err
+	return r.group.finish(err)
 }
 
 // Sum adds up numbers over the processes, in place.

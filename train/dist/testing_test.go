@@ -2,6 +2,7 @@ package dist_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -13,11 +14,46 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/gonatten/gonatten/internal/torch"
 	"github.com/gonatten/gonatten/train/dist"
 )
 
 // The test binary is one process of a group where this names what it does.
 const roleVariable = "DIST_TEST_ROLE"
+
+// kind is the device of these tests: the CPU, or CUDA where NATTEN_TEST_DEVICE is
+// cuda (scripts/gpu-check), with a device for each process.
+var kind = os.Getenv("NATTEN_TEST_DEVICE")
+
+func deviceOf(e dist.Environment) torch.Device {
+	if kind == "cuda" {
+		return torch.CUDAIndex(e.LocalRank)
+	}
+	return torch.CPU
+}
+
+// atMost is as many processes as there are devices for, at least 2.
+func atMost(t testing.TB, world int) int {
+	t.Helper()
+	if kind == "cuda" {
+		world = min(world, torch.CUDA.Count())
+	}
+	if world < 2 {
+		t.Skip("this machine has no two CUDA devices")
+	}
+	return world
+}
+
+// join is dist.Join on the device of these tests.
+func join(e dist.Environment, timeout time.Duration) (*dist.Group, error) {
+	device := deviceOf(e)
+	if device.Is(torch.CUDA) {
+		if err := device.Use(); err != nil {
+			return nil, err
+		}
+	}
+	return dist.Join(context.Background(), e, timeout, device.Gotch())
+}
 
 // roles are what processes of a group do in tests.
 var roles = map[string]func(e dist.Environment) error{}

@@ -119,6 +119,30 @@ func TestAgainstTorch(t *testing.T) {
 	}
 }
 
+// TestSGDWithoutMomentum is a step along the gradient, and has no state.
+func TestSGDWithoutMomentum(t *testing.T) {
+	list := parameters(t)
+	opt, err := optim.New("sgd", []optim.Group{{Parameters: list}}, optim.Options{})
+	require.NoError(t, err)
+	defer opt.Close()
+	require.Empty(t, opt.Slots())
+	var want [][]float64
+	setGradients(t, list, 0)
+	for _, p := range list {
+		want = append(want, values(t, p.Tensor))
+		g, err := torch.Grad(p.Tensor)
+		require.NoError(t, err)
+		for i, v := range values(t, g) {
+			want[len(want)-1][i] -= 0.5 * v
+		}
+		g.MustDrop()
+	}
+	require.NoError(t, opt.Step(0.5))
+	for i, p := range list {
+		require.InDeltaSlice(t, want[i], values(t, p.Tensor), 1e-6, p.Name)
+	}
+}
+
 func TestEMAAgainstTimm(t *testing.T) {
 	for name, want := range reference(t).EMA {
 		t.Run(name, func(t *testing.T) {

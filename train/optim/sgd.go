@@ -21,11 +21,20 @@ func (r sgd) name() string {
 	return "momentum"
 }
 
-func (sgd) slots() []string { return []string{"momentum_buffer"} }
+func (r sgd) slots() []string {
+	if r.momentum == 0 {
+		return nil
+	}
+	return []string{"momentum_buffer"}
+}
 
 func (r sgd) update(s *torch.Scope, b batch, lr float64) {
 	const dampening, maximize, firstStep = 0.0, false, false // buffers start at zero
 	s.Call(addScalar, b.steps, 1.0)
-	s.Call(fusedSGD, b.tensors, torch.Gradients(b.tensors), b.slots[0],
+	buffers := b.tensors[:0] // without momentum the operator takes none, on CUDA it insists
+	if r.momentum > 0 {
+		buffers = b.slots[0]
+	}
+	s.Call(fusedSGD, b.tensors, torch.Gradients(b.tensors), buffers,
 		b.weightDecay, r.momentum, lr, dampening, r.nesterov && r.momentum > 0, maximize, firstStep)
 }

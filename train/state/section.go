@@ -89,6 +89,12 @@ func (s *Section) PutBytes(name string, data []byte) error {
 	return s.wrap(name, err)
 }
 
+// Has tells whether the section has a tensor, or bytes, of that name.
+func (s *Section) Has(name string) bool {
+	_, ok := s.of.Tensors.Get(s.prefix + name)
+	return ok
+}
+
 // Bytes are a copy of what PutBytes kept under the name; it fails where there is
 // nothing.
 func (s *Section) Bytes(name string) ([]byte, error) {

@@ -75,23 +75,25 @@ func huggingFace(in, config, dir string) error {
 	return checkpoint.SaveHuggingFace(dir, c.Tensors, model, nil)
 }
 
-// load times opening the file and copying every tensor into memory that stands for a model's parameters.
+// load times opening the file and copying every tensor, checked, into memory that stands for a model's parameters.
 func load(path string, n int) error {
 	var params [][]byte
 	for i := range n + 1 { // the first round makes the parameters
 		start := time.Now()
-		c, err := checkpoint.Open(path, nil)
+		c, err := checkpoint.Open(path, &checkpoint.Options{LateChecksum: true})
 		if err != nil {
 			return err
 		}
 		opened := time.Since(start)
-		k := 0
+		var into []checkpoint.Destination
 		for _, t := range c.Tensors.All() {
 			if i == 0 {
 				params = append(params, make([]byte, t.NumBytes()))
 			}
-			copy(params[k], t.Bytes())
-			k++
+			into = append(into, checkpoint.Destination{Tensor: t, Memory: params[len(into)]})
+		}
+		if err := c.Read(into); err != nil {
+			return err
 		}
 		total := time.Since(start)
 		if err := c.Close(); err != nil {
