@@ -135,6 +135,9 @@ func TestFolderIsReadOnly(t *testing.T) {
 // TestDiskFullInARun: the run ends with one error, the checkpoint before is whole,
 // and with room again it goes on.
 func TestDiskFullInARun(t *testing.T) {
+	if !alone(t) {
+		return
+	}
 	signal.Ignore(syscall.SIGXFSZ)
 	defer signal.Reset(syscall.SIGXFSZ)
 	var limit syscall.Rlimit
