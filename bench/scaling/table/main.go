@@ -98,6 +98,27 @@ func main() {
 		s := loopback.Step(j, m.processes)
 		fmt.Printf("| %d | %d | %.0f ms | %.0f | %.0f |\n", m.processes, m.batch, 1e3*s.Total, s.Images, m.measured)
 	}
+	fmt.Println("\n| 2 GPUs | images/step each | step by the model | images/s by the model | measured |\n|---|---|---|---|---|")
+	for _, m := range gpus {
+		j := scaling.Job{Forward: m.alone / 2, Stages: []scaling.Stage{{Gradients: m.gradients, Backward: m.alone / 2}}, Bucket: 25 << 20, ImageSet: m.batch}
+		s := nvlinked.Step(j, 2)
+		fmt.Printf("| %s | %d | %.1f ms | %.0f | %.0f |\n", m.name, m.batch, 1e3*s.Total, s.Images, m.measured)
+	}
+}
+
+// What was measured on two GPUs (docs/scaling.md): NCCL over NVLink, and steps
+// beside a process that does not talk, half of them backward.
+var nvlinked = scaling.Cluster{PerNode: 2, Intra: scaling.Link{Latency: 48e-6, Bandwidth: 350e9}}
+
+var gpus = []struct {
+	name      string
+	gradients float64
+	batch     int
+	alone     float64 // seconds, the slower of the two
+	measured  float64
+}{
+	{"nat_tiny", 4 * 27901582, 128, 0.1224, 1821},
+	{"nat_nano_28", 4 * 524111, 256, 0.0190, 24053},
 }
 
 // What was measured on two cores (docs/scaling.md): Gloo over the loopback
