@@ -5,7 +5,6 @@ package train_test
 import (
 	"context"
 	"os"
-	"os/exec"
 	"os/signal"
 	"syscall"
 	"testing"
@@ -14,22 +13,6 @@ import (
 
 	"github.com/gonatten/gonatten/train"
 )
-
-// alone runs the test in a process of its own, and says whether this is that one. A limit on the size of files holds
-// for the whole process, and go test itself writes into a long file now and then.
-func alone(t *testing.T) bool {
-	t.Helper()
-	const variable = "TRAIN_TEST_ALONE"
-	if os.Getenv(variable) == t.Name() {
-		return true
-	}
-	child := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
-	child.Env = append(os.Environ(), variable+"="+t.Name())
-	output, err := child.CombinedOutput()
-	require.NoError(t, err, "%s", output)
-	require.Contains(t, string(output), "--- PASS: "+t.Name())
-	return false
-}
 
 // TestDiskFull saves where files may not grow beyond 100 kB, as on a full disk:
 // one clear error, the file that was there before is whole, nothing half-written
