@@ -45,6 +45,7 @@ class BackwardWorker {
   BackwardWorker(const BackwardCall<T>& call, Leftovers<E>& leftovers)
       : call_(call),
         p_(call.p),
+        bias_(call.p, call.plan, call.bias),
         leftovers_(leftovers),
         length_(call.plan.length()),
         channels_(round_up(call.p.dim, W)),
@@ -69,6 +70,7 @@ class BackwardWorker {
       const BiasTable<E>& bias = call.bias;
       member_size_ = bias.patterns * bias.rows * bias.kernel * W;
       bias_sums_.reset(bias.heads.per_key * member_size_);
+      std::fill(bias_sums_.data(), bias_sums_.data() + bias.heads.per_key * member_size_, E(0));
     }
     std::fill(rescale_[0], rescale_[0] + kRows * W, E(1));
     std::fill(scale_[0], scale_[0] + kRows * W, static_cast<E>(p_.scale));
@@ -89,6 +91,7 @@ class BackwardWorker {
         ownership_.reset(p_, call_.plan, here, call_.slabs);
       }
       pack_keys(here);
+      bias_.turn_to(here.row_group);
       if (more) plan_prefetch(ahead);
       prefetch_.spread(here.block.turns<S>() * call_.members);
       for (int64_t t = here.block.first_tile; t < here.block.last_tile; ++t) {
@@ -328,12 +331,12 @@ class BackwardWorker {
 
   // Scores of the queries into weights_, of their gradients into slopes_.
   void score_chunk(const Stop& stop, const Tile& tile, int64_t member, const Chunk& chunk) {
-    const E* const bias_base = call_.bias.of(call_.plan, tile, call_.bias.heads.group(stop.row_group, member));
+    const E* const bias_base = bias_.of(tile, member);
     ScoreJob<E> job;
     job.k_stride = stride_;
     job.index = tile.shifted ? nullptr : tile.index.data();
     job.bias_step = tile.uniform ? 1 : W;
-    job.bias_row = stop.block.stacked ? W : call_.bias.row_stride(tile);
+    job.bias_row = stop.block.stacked ? W : bias_.row_stride(tile);
     job.row_stride = kRowStride;
     const auto fetch = [&] { prefetch_.turn(); };
     for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
@@ -426,6 +429,7 @@ class BackwardWorker {
 
   const BackwardCall<T>& call_;
   const Problem& p_;
+  LaneBias<E> bias_;
   Leftovers<E>& leftovers_;
   const int64_t length_, channels_, value_channels_, stride_, dims_, value_dims_, v_at_, natural_at_, dk_at_, dv_at_,
       row_size_;

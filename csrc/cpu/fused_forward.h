@@ -4,6 +4,7 @@
 
 #include <ATen/Parallel.h>
 
+#include "bias.h"
 #include "layout.h"
 
 namespace natten::cpu {
@@ -163,6 +164,7 @@ class ForwardWorker {
   explicit ForwardWorker(const ForwardCall<T>& call)
       : call_(call),
         p_(call.p),
+        bias_(call.p, call.plan, call.bias),
         length_(call.plan.length()),
         channels_(round_up(call.p.value_dim, W)),
         k_stride_(odd_lines<E>(round_up(length_, W))),
@@ -187,6 +189,7 @@ class ForwardWorker {
       more = walk.next(ahead);
       if (here.new_unit) ring_.reset(p_, here.group, row_size_);
       pack_keys(here);
+      bias_.turn_to(here.row_group);
       if (more) plan_prefetch(ahead);
       prefetch_.spread(here.block.turns<S>() * call_.members);
       for (int64_t t = here.block.first_tile; t < here.block.last_tile; ++t) {
@@ -322,14 +325,14 @@ class ForwardWorker {
   }
 
   void score_chunk(const Stop& stop, const Tile& tile, int64_t member, const Chunk& chunk) {
-    const E* const bias_base = call_.bias.of(call_.plan, tile, call_.bias.heads.group(stop.row_group, member));
+    const E* const bias_base = bias_.of(tile, member);
     ScoreJob<E> job;
     job.k_stride = k_stride_;
     job.dim = dims_;
     job.factor = factor_;
     job.index = tile.shifted ? nullptr : tile.index.data();
     job.bias_step = tile.uniform ? 1 : W;
-    job.bias_row = stop.block.stacked ? W : call_.bias.row_stride(tile);
+    job.bias_row = stop.block.stacked ? W : bias_.row_stride(tile);
     job.row_stride = kRowStride;
     for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
       const Step& step = stop.block.steps[s];
@@ -368,6 +371,7 @@ class ForwardWorker {
 
   const ForwardCall<T>& call_;
   const Problem& p_;
+  LaneBias<E> bias_;
   const int64_t length_, channels_, k_stride_, dims_, k_size_, row_size_;
   const E factor_;
   Ring<E> ring_;

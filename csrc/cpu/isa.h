@@ -55,8 +55,8 @@ void forward(const Problem& p, c10::ScalarType type, const View& q, const View& 
       if (p.batch * p.heads * p.tokens() == 0) return;
       using S = Simd<acc_t<T>>;
       const RowPlan plan = plan_of<S>(p, false);
-      if (BiasTable<acc_t<T>>::bytes(p, plan, rpb != nullptr, S::kLanes) < kMostBiasBytes) {
-        return tiled_forward<S, T>(p, plan, BiasTable<acc_t<T>>(p, plan, rpb, S::kLanes), q, k, v, out, lse);
+      if (BiasTable<acc_t<T>>::bytes(p, plan, rpb != nullptr) < kMostBiasBytes) {
+        return tiled_forward<S, T>(p, plan, BiasTable<acc_t<T>>(p, plan, rpb), q, k, v, out, lse);
       }
     }
 #endif
@@ -74,8 +74,8 @@ void backward(const Problem& p, c10::ScalarType type, const View& q, const View&
       using S = Simd<acc_t<T>>;
       if (p.batch * p.heads * p.tokens() > 0) {
         const RowPlan plan = plan_of<S>(p, deterministic);
-        if (BiasTable<acc_t<T>>::bytes(p, plan, rpb != nullptr || drpb != nullptr, S::kLanes) < kMostBiasBytes) {
-          const BiasTable<acc_t<T>> bias(p, plan, rpb, S::kLanes);
+        if (BiasTable<acc_t<T>>::bytes(p, plan, rpb != nullptr || drpb != nullptr) < kMostBiasBytes) {
+          const BiasTable<acc_t<T>> bias(p, plan, rpb);
           const Units units = units_of(p, plan, deterministic ? 4 : at::get_num_threads());
           const int64_t members = p.heads / p.kv_heads;
           const auto layout = [&](const View& view, int64_t per_key) { return Layout(p, plan, view, per_key); };
