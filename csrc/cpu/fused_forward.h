@@ -59,9 +59,9 @@ struct Output {
   E* partial;  // [rows][lanes][stride]
   int64_t partial_row, partial_stride;
   T* rows[kRows];
-  const int64_t* offset;   // of each column
-  int64_t offset_row;      // from row to row
-  int columns;             // of C that exist
+  const int64_t* offset;  // of each column
+  int64_t offset_row;     // from row to row
+  int columns;            // of C that exist
   int row_count;
   int64_t channels;
 };
@@ -147,8 +147,20 @@ struct ForwardCall {
   const Problem& p;
   const RowPlan& plan;
   const BiasTable<acc_t<T>>& bias;
-  const Layout q, k, v, out, lse;
   int64_t members;  // query heads of one key head
+  Layout q, k, v, out, lse;
+
+  ForwardCall(const Problem& p_, const RowPlan& plan_, const BiasTable<acc_t<T>>& bias_, const View& q_, const View& k_,
+              const View& v_, const View& out_, const View& lse_)
+      : p(p_),
+        plan(plan_),
+        bias(bias_),
+        members(p.heads / p.kv_heads),
+        q(p, plan, q_, members),
+        k(p, plan, k_, 1),
+        v(p, plan, v_, 1),
+        out(p, plan, out_, members),
+        lse(p, plan, lse_, members) {}
 };
 
 // One thread's share of a call.
@@ -386,17 +398,7 @@ class ForwardWorker {
 template <class S, class T>
 void tiled_forward(const Problem& p, const RowPlan& plan, const BiasTable<acc_t<T>>& bias, const View& q, const View& k,
                    const View& v, const View& out, const View& lse) {
-  const int64_t members = p.heads / p.kv_heads;
-  const auto layout = [&](const View& view, int64_t per_key) { return Layout(p, plan, view, per_key); };
-  const ForwardCall<T> call{p,
-                            plan,
-                            bias,
-                            layout(q, members),
-                            layout(k, 1),
-                            layout(v, 1),
-                            layout(out, members),
-                            layout(lse, members),
-                            members};
+  const ForwardCall<T> call(p, plan, bias, q, k, v, out, lse);
   const Units units = units_of(p, plan, at::get_num_threads());
   at::parallel_for(0, units.count(), 1, [&](int64_t begin, int64_t end) {
 #ifdef NATTEN_HAS_PAIRS
