@@ -18,8 +18,8 @@ struct ScoreJob {
   int64_t k_stride;
   int64_t dim;
   const int32_t* index;  // the tile's picks; null when it is shifted
-  // Where accumulators start: one vector per offset (bias_step = lanes) or one number (bias_step = 1), row i
-  // bias_row entries before row 0; null: zero.
+  // What is added: one vector per offset (bias_step = lanes) or one number (bias_step = 1), row i
+  // bias_row entries before row 0; null: nothing.
   const E* bias;
   int64_t bias_step;
   int64_t bias_row;
@@ -28,27 +28,31 @@ struct ScoreJob {
   E factor;  // of pairs' products; single ones bring it along in q
 };
 
-template <class S, class E, int R, int T>
-inline __attribute__((always_inline)) void start_scores(const ScoreJob<E>& job, int64_t t0,
-                                                        typename S::Vector (&sum)[R][T]) {
+// Adds the bias to the products: last, because sums that start at it round at its size throughout.
+template <class S, class O, class E, int R, int T>
+inline __attribute__((always_inline)) void add_bias(const ScoreJob<E>& job, int64_t t0,
+                                                    typename S::Vector (&sum)[R][T]) {
   constexpr int W = S::kLanes;
-  if (job.bias == nullptr) {
+  if constexpr (O::kWidth > 1) {
+    const typename S::Vector factor = S::set(job.factor);
     NATTEN_UNROLL
     for (int i = 0; i < R; ++i) {
       NATTEN_UNROLL
-      for (int t = 0; t < T; ++t) sum[i][t] = S::zero();
+      for (int t = 0; t < T; ++t) sum[i][t] = S::mul(factor, sum[i][t]);
     }
-  } else if (job.bias_step == 1) {
+  }
+  if (job.bias == nullptr) return;
+  if (job.bias_step == 1) {
     NATTEN_UNROLL
     for (int i = 0; i < R; ++i) {
       NATTEN_UNROLL
-      for (int t = 0; t < T; ++t) sum[i][t] = S::set(job.bias[t0 + t - i * job.bias_row]);
+      for (int t = 0; t < T; ++t) sum[i][t] = S::add(sum[i][t], S::set(job.bias[t0 + t - i * job.bias_row]));
     }
   } else {
     NATTEN_UNROLL
     for (int i = 0; i < R; ++i) {
       NATTEN_UNROLL
-      for (int t = 0; t < T; ++t) sum[i][t] = S::load(job.bias + (t0 + t) * W - i * job.bias_row);
+      for (int t = 0; t < T; ++t) sum[i][t] = S::add(sum[i][t], S::load(job.bias + (t0 + t) * W - i * job.bias_row));
     }
   }
 }
@@ -58,14 +62,10 @@ void score_block(const ScoreJob<E>& job, int64_t t0) {
   using V = typename S::Vector;
   constexpr int W = S::kLanes;
   V sum[R][T];
-  if constexpr (O::kWidth == 1) {
-    start_scores<S>(job, t0, sum);
-  } else {
+  NATTEN_UNROLL
+  for (int i = 0; i < R; ++i) {
     NATTEN_UNROLL
-    for (int i = 0; i < R; ++i) {
-      NATTEN_UNROLL
-      for (int t = 0; t < T; ++t) sum[i][t] = S::zero();
-    }
+    for (int t = 0; t < T; ++t) sum[i][t] = S::zero();
   }
   const E* q = job.q;
   const E* k = job.k + t0;
@@ -93,16 +93,7 @@ void score_block(const ScoreJob<E>& job, int64_t t0) {
       for (int i = 0; i < R; ++i) sum[i][t] = O::fma(query[i], key, sum[i][t]);
     }
   }
-  if constexpr (O::kWidth > 1) {
-    V start[R][T];
-    start_scores<S>(job, t0, start);
-    const V factor = S::set(job.factor);
-    NATTEN_UNROLL
-    for (int i = 0; i < R; ++i) {
-      NATTEN_UNROLL
-      for (int t = 0; t < T; ++t) sum[i][t] = S::fma(factor, sum[i][t], start[i][t]);
-    }
-  }
+  add_bias<S, O>(job, t0, sum);
   NATTEN_UNROLL
   for (int i = 0; i < R; ++i) {
     NATTEN_UNROLL

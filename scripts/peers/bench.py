@@ -3,7 +3,8 @@
 Reads shapes as `natten bench --list` prints them, loads libnatten.so into Python and
 times, in turn and in one process: natten::na, NATTEN 0.17.5's CPU operators, FlexAttention
 (compiled, with the same bias and mask), dense scaled_dot_product_attention and a matrix
-product. Outputs are compared with NATTEN's before anything is timed.
+product. Outputs are compared with NATTEN's before anything is timed. The column bf16 says
+how many times as fast as in float32 natten::na is in bfloat16.
 
 In each round every contender runs once, then for --block milliseconds. The mean of the
 block is the round's figure, as in torch.utils.benchmark; the first call, which comes after
@@ -102,6 +103,11 @@ def contenders(shape, dtype, train, peers):
         return torch.ops.natten.na(*own, own_rpb, shape["kernel_size"], shape["dilation"], causal)
 
     runs = {"gonatten": (na, own + [own_rpb])}
+    if dtype == torch.float32:
+        low = [t.detach().bfloat16().requires_grad_(train) for t in own]
+        low_rpb = rpb.clone().requires_grad_(train) if rpb is not None else None
+        runs["bfloat16"] = (lambda: torch.ops.natten.na(*low, low_rpb, shape["kernel_size"], shape["dilation"], causal),
+                            low + [low_rpb])
     runs["natten 0.17.5"] = (peer_natten(shape, *first, peer_rpb), first + [peer_rpb])
     dense_tokens = 1
     for n in shape["spatial"]:
@@ -189,7 +195,7 @@ def main():
     print(f"{args.dtype}, {args.threads} threads, " +
           ("single calls" if args.cold else f"blocks of {args.block:g} ms") + f", medians of {args.rounds} rounds")
     header = f"{'shape':44} {'pass':17} {'gonatten ms':>12} {'min-max':>15} {'cold ms':>8} {'GFLOP/s':>8} {'of sgemm':>8}"
-    print(header, " natten 0.17.5    dense     flex   max diff")
+    print(header, " natten 0.17.5    dense     flex   bf16   max diff")
     for shape in shapes:
         name = "{name} {spatial} K{kernel_size} d{dilation}".format(**shape)[:44]
         for train in (False, True):
@@ -213,10 +219,11 @@ def main():
             times = {key: median[key] / median["gonatten"] for key in peers if key in median}
             cold_times = {key: first[key] / first["gonatten"] for key in peers if key in median}
             cells = " ".join(f"{times[key]:8.1f}x" if key in times else "        -" for key in peers)
+            low = f"{median['gonatten'] / median['bfloat16']:5.2f}x" if "bfloat16" in median else "     -"
             what = "forward+backward" if train else "forward"
             spread = f"{1e3 * min(warm['gonatten']):.3f}-{1e3 * max(warm['gonatten']):.3f}"
             print(f"{name:44} {what:17} {1e3 * median['gonatten']:12.3f} {spread:>15} {1e3 * first['gonatten']:8.3f} "
-                  f"{rate:8.1f} {100 * share:7.0f}%      {cells}   {max(worst.values()):.1e}", flush=True)
+                  f"{rate:8.1f} {100 * share:7.0f}%      {cells} {low}   {max(worst.values()):.1e}", flush=True)
             rows.append({"shape": shape, "pass": what, "median_seconds": median, "cold_median_seconds": first,
                          "seconds": warm, "useful_gflops": rate, "share_of_sgemm": share, "speedup": times,
                          "cold_speedup": cold_times, "difference": worst})
