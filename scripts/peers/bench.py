@@ -112,7 +112,8 @@ def contenders(shape, dtype, train, peers):
     dense_tokens = 1
     for n in shape["spatial"]:
         dense_tokens *= n
-    if "dense" in peers and dense_tokens <= 4096:
+    dense_work = 4 * shape["batch"] * shape["heads"] * shape["dim"] * dense_tokens**2
+    if "dense" in peers and dense_work <= 5e10:  # more is not worth waiting for
         flat = [t.detach().flatten(2, -2).requires_grad_(train) for t in first]
         runs["dense"] = (lambda: torch.nn.functional.scaled_dot_product_attention(*flat), flat)
     if "flex" in peers and not train and dtype == torch.float32:  # its CPU kernel has no backward
