@@ -55,8 +55,8 @@ void forward(const Problem& p, c10::ScalarType type, const View& q, const View& 
       if (p.batch * p.heads * p.tokens() == 0) return;
       using S = Simd<acc_t<T>>;
       const RowPlan plan = plan_of<S>(p, false);
-      if (BiasTable<acc_t<T>>::bytes(p, plan, rpb != nullptr, S::kLanes) < kMostBiasBytes) {
-        return tiled_forward<S, T>(p, plan, BiasTable<acc_t<T>>(p, plan, rpb, S::kLanes), q, k, v, out, lse);
+      if (BiasTable<acc_t<T>>::bytes(p, plan, rpb != nullptr) < kMostBiasBytes) {
+        return tiled_forward<S, T>(p, plan, BiasTable<acc_t<T>>(p, plan, rpb), q, k, v, out, lse);
       }
     }
 #endif
@@ -74,12 +74,10 @@ void backward(const Problem& p, c10::ScalarType type, const View& q, const View&
       using S = Simd<acc_t<T>>;
       if (p.batch * p.heads * p.tokens() > 0) {
         const RowPlan plan = plan_of<S>(p, deterministic);
-        if (BiasTable<acc_t<T>>::bytes(p, plan, rpb != nullptr || drpb != nullptr, S::kLanes) < kMostBiasBytes) {
-          const BiasTable<acc_t<T>> bias(p, plan, rpb, S::kLanes);
-          const Units units = units_of(p, plan, deterministic ? 4 : at::get_num_threads());
-          const BackwardCall<T> call{
-              p, plan, bias, q, k, v, out, lse, dout, dq, dk, dv, drpb != nullptr, deterministic, units.slabs};
-          return tiled_backward<S, T>(call, units, drpb);
+        if (BiasTable<acc_t<T>>::bytes(p, plan, rpb != nullptr || drpb != nullptr) < kMostBiasBytes) {
+          const BiasTable<acc_t<T>> bias(p, plan, rpb);
+          const BackwardViews views{q, k, v, out, lse, dout, dq, dk, dv};
+          return tiled_backward<S, T>(p, plan, bias, views, drpb, deterministic);
         }
       }
     }

@@ -10,8 +10,6 @@ namespace NATTEN_ISA {
 // Accumulators stay in registers only if the loops over them are gone before gcc looks at the array.
 #define NATTEN_UNROLL _Pragma("GCC unroll 16")
 
-constexpr int kRows = 4;  // query rows of one block
-
 // scores[i][t] = bias + q_i . k_(start + t) for rows i and offsets t of one tile and one key row.
 template <class E>
 struct ScoreJob {
@@ -20,8 +18,8 @@ struct ScoreJob {
   int64_t k_stride;
   int64_t dim;
   const int32_t* index;  // the tile's picks; null when it is shifted
-  // Where accumulators start: one vector per offset (bias_step = lanes) or one number (bias_step = 1), row i
-  // bias_row entries before row 0; null: zero.
+  // What is added: one vector per offset (bias_step = lanes) or one number (bias_step = 1), row i
+  // bias_row entries before row 0; null: nothing.
   const E* bias;
   int64_t bias_step;
   int64_t bias_row;
@@ -30,27 +28,31 @@ struct ScoreJob {
   E factor;  // of pairs' products; single ones bring it along in q
 };
 
-template <class S, class E, int R, int T>
-inline __attribute__((always_inline)) void start_scores(const ScoreJob<E>& job, int64_t t0,
-                                                        typename S::Vector (&sum)[R][T]) {
+// Adds the bias to the products: last, because sums that start at it round at its size throughout.
+template <class S, class O, class E, int R, int T>
+inline __attribute__((always_inline)) void add_bias(const ScoreJob<E>& job, int64_t t0,
+                                                    typename S::Vector (&sum)[R][T]) {
   constexpr int W = S::kLanes;
-  if (job.bias == nullptr) {
+  if constexpr (O::kWidth > 1) {
+    const typename S::Vector factor = S::set(job.factor);
     NATTEN_UNROLL
     for (int i = 0; i < R; ++i) {
       NATTEN_UNROLL
-      for (int t = 0; t < T; ++t) sum[i][t] = S::zero();
+      for (int t = 0; t < T; ++t) sum[i][t] = S::mul(factor, sum[i][t]);
     }
-  } else if (job.bias_step == 1) {
+  }
+  if (job.bias == nullptr) return;
+  if (job.bias_step == 1) {
     NATTEN_UNROLL
     for (int i = 0; i < R; ++i) {
       NATTEN_UNROLL
-      for (int t = 0; t < T; ++t) sum[i][t] = S::set(job.bias[t0 + t - i * job.bias_row]);
+      for (int t = 0; t < T; ++t) sum[i][t] = S::add(sum[i][t], S::set(job.bias[t0 + t - i * job.bias_row]));
     }
   } else {
     NATTEN_UNROLL
     for (int i = 0; i < R; ++i) {
       NATTEN_UNROLL
-      for (int t = 0; t < T; ++t) sum[i][t] = S::load(job.bias + (t0 + t) * W - i * job.bias_row);
+      for (int t = 0; t < T; ++t) sum[i][t] = S::add(sum[i][t], S::load(job.bias + (t0 + t) * W - i * job.bias_row));
     }
   }
 }
@@ -60,14 +62,10 @@ void score_block(const ScoreJob<E>& job, int64_t t0) {
   using V = typename S::Vector;
   constexpr int W = S::kLanes;
   V sum[R][T];
-  if constexpr (O::kWidth == 1) {
-    start_scores<S>(job, t0, sum);
-  } else {
+  NATTEN_UNROLL
+  for (int i = 0; i < R; ++i) {
     NATTEN_UNROLL
-    for (int i = 0; i < R; ++i) {
-      NATTEN_UNROLL
-      for (int t = 0; t < T; ++t) sum[i][t] = S::zero();
-    }
+    for (int t = 0; t < T; ++t) sum[i][t] = S::zero();
   }
   const E* q = job.q;
   const E* k = job.k + t0;
@@ -95,16 +93,7 @@ void score_block(const ScoreJob<E>& job, int64_t t0) {
       for (int i = 0; i < R; ++i) sum[i][t] = O::fma(query[i], key, sum[i][t]);
     }
   }
-  if constexpr (O::kWidth > 1) {
-    V start[R][T];
-    start_scores<S>(job, t0, start);
-    const V factor = S::set(job.factor);
-    NATTEN_UNROLL
-    for (int i = 0; i < R; ++i) {
-      NATTEN_UNROLL
-      for (int t = 0; t < T; ++t) sum[i][t] = S::fma(factor, sum[i][t], start[i][t]);
-    }
-  }
+  add_bias<S, O>(job, t0, sum);
   NATTEN_UNROLL
   for (int i = 0; i < R; ++i) {
     NATTEN_UNROLL
@@ -121,9 +110,9 @@ void score_offsets(const ScoreJob<E>& job, int64_t t0) {
   }
 }
 
-// Offsets 0 .. n - 1 of `rows` rows.
-template <class S, class O, class E, int R>
-void score_rows(const ScoreJob<E>& job, int64_t n) {
+// Offsets 0 .. n - 1 of `rows` rows; between() is called after each few.
+template <class S, class O, class E, int R, class Between>
+void score_rows(const ScoreJob<E>& job, int64_t n, const Between& between) {
   constexpr int T = S::kOffsets;
   const int64_t blocks = (n + T - 1) / T;
   int64_t t = 0;
@@ -135,15 +124,16 @@ void score_rows(const ScoreJob<E>& job, int64_t n) {
     if (size == 2) score_offsets<S, O, E, R, 2>(job, t);
     if (size == 1) score_offsets<S, O, E, R, 1>(job, t);
     t += size;
+    between();
   }
 }
 
-template <class S, class O, class E>
-void score(const ScoreJob<E>& job, int rows, int64_t n) {
-  if (rows == 4) return score_rows<S, O, E, 4>(job, n);
-  if (rows == 3) return score_rows<S, O, E, 3>(job, n);
-  if (rows == 2) return score_rows<S, O, E, 2>(job, n);
-  score_rows<S, O, E, 1>(job, n);
+template <class S, class O, class E, class Between>
+void score(const ScoreJob<E>& job, int rows, int64_t n, const Between& between) {
+  if (rows == 4) return score_rows<S, O, E, 4>(job, n, between);
+  if (rows == 3) return score_rows<S, O, E, 3>(job, n, between);
+  if (rows == 2) return score_rows<S, O, E, 2>(job, n, between);
+  score_rows<S, O, E, 1>(job, n, between);
 }
 
 // One key row's share in the sums: rows low .. high - 1 of the block weigh its values.

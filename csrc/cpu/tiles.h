@@ -22,6 +22,9 @@
 namespace natten::cpu {
 namespace NATTEN_ISA {
 
+constexpr int kRows = 4;              // rows of queries computed together
+constexpr int64_t kTilesAtATime = 8;  // of a strip whose tiles share nothing
+
 struct Position {
   int64_t line;   // which (batch, head) of the row's
   int64_t token;  // on the fast axis
@@ -41,16 +44,27 @@ struct Tile {
   std::vector<int32_t> index;  // start[l] - base
 };
 
+// A run of tiles, and the packed positions of its queries and their keys. Stacked: up to kRows tiles of which each
+// has the keys of the one before, a tile's width further on.
+struct Strip {
+  int64_t first_tile = 0, tiles = 0;
+  bool stacked = false;
+  int64_t first_query = 0, last_query = 0;
+  int64_t first_key = 0, last_key = 0;
+};
+
 // The packed row of `lines` (batch, head) pairs, in tiles of `width` lanes.
 struct RowPlan {
   int64_t lines = 1;
+  int width = 1;  // lanes
   std::vector<Position> positions;
   std::vector<Tile> tiles;
+  std::vector<Strip> strips;
   std::vector<int> patterns;      // of each pattern, the first tile that has it
   std::vector<int64_t> by_token;  // the packed positions in the order of tokens, of one token by line
 
   RowPlan() = default;
-  RowPlan(const Axis& axis, int64_t lines_, int width, int offsets) : lines(lines_) {
+  RowPlan(const Axis& axis, int64_t lines_, int width_, int offsets) : lines(lines_), width(width_) {
     std::vector<int64_t> origins;  // of the dilation groups of one line
     for (int64_t line = 0; line < lines; ++line) {
       for (int64_t residue = 0; residue < axis.dilation; ++residue) {
@@ -68,7 +82,7 @@ struct RowPlan {
       for (int64_t line = 0; line < lines; ++line) by_token.push_back(line * axis.length + in_line);
     }
     for (int64_t first = 0; first < length();) {
-      tiles.push_back(cut(first, width, offsets));
+      tiles.push_back(cut(first, offsets));
       first += tiles.back().lanes;
     }
     for (size_t i = 0; i < tiles.size(); ++i) {
@@ -87,13 +101,16 @@ struct RowPlan {
         patterns.push_back(static_cast<int>(i));
       }
     }
+    for (size_t first = 0; first < tiles.size(); first += strips.back().tiles) {
+      strips.push_back(strip_at(static_cast<int64_t>(first), axis.kernel));
+    }
   }
 
   int64_t length() const { return static_cast<int64_t>(positions.size()); }
 
  private:
   // The longest tile from `first` whose picks reach no further than two vectors.
-  Tile cut(int64_t first, int width, int offsets) const {
+  Tile cut(int64_t first, int offsets) const {
     Tile tile;
     tile.first = first;
     int64_t least = positions[first].start, greatest = least;
@@ -114,6 +131,30 @@ struct RowPlan {
     }
     return tile;
   }
+
+  // Windows no longer than a tile have nothing to share with the next tile.
+  Strip strip_at(int64_t first, int64_t kernel) const {
+    const int64_t left = static_cast<int64_t>(tiles.size()) - first;
+    Strip strip;
+    strip.first_tile = first;
+    strip.tiles = kernel > width ? 1 : std::min(left, kTilesAtATime);
+    if (kernel > width && stackable(tiles[first])) {
+      const Tile& lead = tiles[first];
+      while (strip.tiles < std::min<int64_t>(left, kRows)) {
+        const Tile& next = tiles[first + strip.tiles];
+        if (!stackable(next) || next.pattern != lead.pattern || next.base != lead.base + strip.tiles * width) break;
+        ++strip.tiles;
+      }
+    }
+    strip.stacked = kernel > width && strip.tiles > 1;
+    const Tile& last = tiles[first + strip.tiles - 1];
+    strip.first_query = tiles[first].first;
+    strip.last_query = last.first + last.lanes;
+    strip.first_key = tiles[first].base;
+    strip.last_key = std::min(last.base + last.span + kernel, length());
+    return strip;
+  }
+  bool stackable(const Tile& tile) const { return tile.shifted && tile.uniform && tile.lanes == width; }
 
   bool alike(const Tile& a, const Tile& b) const {
     if (a.lanes != b.lanes) return false;
@@ -147,96 +188,6 @@ struct HeadGroups {
   int64_t group(int64_t row_group, int64_t member) const { return row_group % row_groups() * per_key + member; }
   int64_t head(int64_t group, int64_t line) const {
     return (group / per_key * lines + line) % kv_heads * per_key + group % per_key;
-  }
-};
-
-// The bias as the lanes want it: for each head group, pattern, row of the bias
-// table and window offset one vector; times log2(e), -infinity where a lane has no key.
-template <class E>
-struct BiasTable {
-  std::vector<E> scaled;  // rpb * log2(e), for uniform tiles
-  std::vector<E> lanes;
-  int64_t row_entries = 1, rows = 1, kernel = 1, width = 1, patterns = 0, entries = 1;
-  bool has_bias = false;
-  HeadGroups heads;
-
-  BiasTable(const Problem& p, const RowPlan& plan, const void* rpb_, int64_t width_)
-      : row_entries(2 * p.axis[2].kernel - 1),
-        rows((2 * p.axis[0].kernel - 1) * (2 * p.axis[1].kernel - 1)),
-        kernel(p.axis[2].kernel),
-        width(width_),
-        patterns(static_cast<int64_t>(plan.patterns.size())),
-        entries(p.bias_entries()),
-        has_bias(rpb_ != nullptr),
-        heads(p, plan) {
-    const E* const rpb = static_cast<const E*>(rpb_);
-    const E log2e = static_cast<E>(1.4426950408889634);
-    if (has_bias) {
-      scaled.resize(p.heads * entries);
-      for (size_t i = 0; i < scaled.size(); ++i) scaled[i] = rpb[i] * log2e;
-    }
-    if (!has_bias && !p.axis[2].causal) return;
-    const int64_t groups = has_bias ? heads.count() : 1;
-    // What is missing does not depend on the slow axes: without a bias one row serves all.
-    const int64_t table_rows = has_bias ? rows : 1;
-    lanes.assign(groups * patterns * table_rows * kernel * width, E(0));
-    E* at = lanes.data();
-    for (int64_t group = 0; group < groups; ++group) {
-      for (int64_t pattern = 0; pattern < patterns; ++pattern) {
-        const Tile& tile = plan.tiles[plan.patterns[pattern]];
-        fill(plan, tile, group, table_rows, at);
-        at += table_rows * kernel * width;
-      }
-    }
-  }
-
-  // Where the scores of one tile start in bias row 0: a vector for each window offset, or for a uniform tile one
-  // number; null: at zero. From one bias row to the next: row_stride(tile).
-  const E* of(const RowPlan& plan, const Tile& tile, int64_t group) const {
-    if (tile.uniform) {
-      const Position& lead = plan.positions[tile.first];
-      return has_bias ? scaled.data() + heads.head(group, lead.line) * entries + lead.bias : nullptr;
-    }
-    if (lanes.empty()) return nullptr;
-    return lanes.data() + ((has_bias ? group * patterns : 0) + tile.pattern) * (has_bias ? rows : 1) * kernel * width;
-  }
-  int64_t row_stride(const Tile& tile) const { return tile.uniform ? row_entries : has_bias ? kernel * width : 0; }
-
-  static double bytes(const Problem& p, const RowPlan& plan, bool has_bias, int64_t width) {
-    const double rows = has_bias ? (2.0 * p.axis[0].kernel - 1) * (2.0 * p.axis[1].kernel - 1) : 1;
-    const double groups = has_bias ? HeadGroups(p, plan).count() : 1;
-    return groups * plan.patterns.size() * rows * p.axis[2].kernel * width * sizeof(E);
-  }
-
- private:
-  // One tile's vectors for one group of heads, bias row by bias row. A table is made at every call: no divisions
-  // in its loops.
-  void fill(const RowPlan& plan, const Tile& tile, int64_t group, int64_t table_rows, E* at) const {
-    std::vector<const E*> from(tile.lanes, nullptr);  // of each lane: its bias of offset 0 in row 0
-    std::vector<int64_t> count(tile.lanes);
-    int64_t least = kernel;
-    for (int l = 0; l < tile.lanes; ++l) {
-      const Position& position = plan.positions[tile.first + l];
-      count[l] = position.count;
-      least = std::min(least, position.count);
-      if (has_bias) from[l] = scaled.data() + heads.head(group, position.line) * entries + position.bias;
-    }
-    for (int64_t row = 0; row < table_rows; ++row) {
-      for (int64_t t = 0; t < kernel; ++t, at += width) {
-        const int64_t entry = row * row_entries + t;
-        if (has_bias && t < least) {
-          for (int l = 0; l < tile.lanes; ++l) at[l] = from[l][entry];
-          continue;
-        }
-        for (int l = 0; l < tile.lanes; ++l) {
-          if (t >= count[l]) {
-            at[l] = -std::numeric_limits<E>::infinity();
-          } else if (has_bias) {
-            at[l] = from[l][entry];
-          }
-        }
-      }
-    }
   }
 };
 
