@@ -10,7 +10,7 @@
 #include "general_fused.h"
 #include "general_unfused.h"
 #ifdef NATTEN_TILED
-#include "fused_backward.h"
+#include "unfused.h"
 #endif
 #include "table.h"
 
@@ -88,22 +88,74 @@ void backward(const Problem& p, c10::ScalarType type, const View& q, const View&
   });
 }
 
+#ifdef NATTEN_TILED
+// False: not for the tiled drivers.
+template <class T>
+bool unfused(const Problem& p, const UnfusedCall<T>& call, bool deterministic) {
+  if constexpr (kTiled<T>) {
+    using S = Simd<acc_t<T>>;
+    if (p.batch * p.heads * p.tokens() == 0) return false;
+    const RowPlan plan = plan_of<S>(p, deterministic);
+    const bool bias = call.rpb != nullptr || call.drpb != nullptr;
+    if (BiasTable<acc_t<T>>::bytes(p, plan, bias, S::kLanes) >= kMostBiasBytes) return false;
+    tiled_unfused<S, T>(p, plan, call, deterministic);
+    return true;
+  }
+  return false;
+}
+#endif
+
 void qk(const Problem& p, c10::ScalarType type, const View& q, const View& k, const void* rpb, const View& logits) {
-  with_type(type, [&](auto zero) { general_qk<decltype(zero)>(p, q, k, rpb, logits); });
+  with_type(type, [&](auto zero) {
+    using T = decltype(zero);
+#ifdef NATTEN_TILED
+    UnfusedCall<T> call;
+    call.queries = q, call.keys = k, call.dim = p.dim, call.factor = static_cast<acc_t<T>>(p.scale);
+    call.rpb = rpb, call.dots = logits, call.missing = -std::numeric_limits<acc_t<T>>::infinity();
+    if (unfused(p, call, false)) return;
+#endif
+    general_qk<T>(p, q, k, rpb, logits);
+  });
 }
 
 void qk_gradient(const Problem& p, c10::ScalarType type, const View& q, const View& k, const View& dlogits,
-                 const View& dq, const View& dk, void* drpb, bool) {
-  with_type(type, [&](auto zero) { general_qk_gradient<decltype(zero)>(p, q, k, dlogits, dq, dk, drpb); });
+                 const View& dq, const View& dk, void* drpb, [[maybe_unused]] bool deterministic) {
+  with_type(type, [&](auto zero) {
+    using T = decltype(zero);
+#ifdef NATTEN_TILED
+    UnfusedCall<T> call;
+    call.queries = q, call.keys = k, call.dim = p.dim, call.factor = static_cast<acc_t<T>>(p.scale);
+    call.weights = dlogits, call.query_sums = dq, call.key_sums = dk, call.drpb = drpb;
+    if (unfused(p, call, deterministic)) return;
+#endif
+    general_qk_gradient<T>(p, q, k, dlogits, dq, dk, drpb);
+  });
 }
 
 void av(const Problem& p, c10::ScalarType type, const View& attention, const View& v, const View& out) {
-  with_type(type, [&](auto zero) { general_av<decltype(zero)>(p, attention, v, out); });
+  with_type(type, [&](auto zero) {
+    using T = decltype(zero);
+#ifdef NATTEN_TILED
+    UnfusedCall<T> call;
+    call.keys = v, call.dim = p.value_dim, call.weights = attention, call.query_sums = out;
+    if (unfused(p, call, false)) return;
+#endif
+    general_av<T>(p, attention, v, out);
+  });
 }
 
 void av_gradient(const Problem& p, c10::ScalarType type, const View& attention, const View& v, const View& dout,
-                 const View& dattention, const View& dv, bool) {
-  with_type(type, [&](auto zero) { general_av_gradient<decltype(zero)>(p, attention, v, dout, dattention, dv); });
+                 const View& dattention, const View& dv, [[maybe_unused]] bool deterministic) {
+  with_type(type, [&](auto zero) {
+    using T = decltype(zero);
+#ifdef NATTEN_TILED
+    UnfusedCall<T> call;
+    call.queries = dout, call.keys = v, call.dim = p.value_dim;
+    call.dots = dattention, call.weights = attention, call.key_sums = dv;
+    if (unfused(p, call, deterministic)) return;
+#endif
+    general_av_gradient<T>(p, attention, v, dout, dattention, dv);
+  });
 }
 
 const Table kTable = {NATTEN_ISA_NAME, &forward, &backward, &qk, &qk_gradient, &av, &av_gradient};

@@ -1,0 +1,479 @@
+// The unfused pair and its gradients on packed rows. Walk, packing and the two
+// products are the fused drivers'; where those have a softmax, these have a
+// tensor with the slots as last dimension:
+//
+//   dots        [query][slot] = factor * query . key + bias               logits; gradient of the weights
+//   query sums  [query]       = factor * sum over its slots of weight * key    out; gradient of q
+//   key sums    [key]         = factor * sum over its queries of weight * query    gradients of k and v
+//
+// A call asks for any of them. Tiles have lanes = queries, the tensors have
+// slots side by side: both ways a tile of them is transposed.
+#pragma once
+
+#include "bias_sums.h"
+#include "fused_backward.h"
+
+namespace natten::cpu {
+namespace NATTEN_ISA {
+
+template <class T>
+struct UnfusedCall {
+  View queries, keys;         // q and k, or dout and v
+  int64_t dim = 0;            // of both
+  acc_t<T> factor = 1;        // of dots and sums
+  View dots;                  // wanted where it has data, like the other results
+  acc_t<T> missing = 0;       // what dots holds where a causal query has no key
+  View weights;               // what the sums are taken with
+  View query_sums, key_sums;  // results
+  // For the workers.
+  const void* rpb = nullptr;
+  void* drpb = nullptr;   // wanted: the weights' sums by bias entry
+  bool by_unit = false;   // sum the bias gradient unit by unit, whichever thread runs it
+  int64_t slabs = 1;
+};
+
+// A run of slots that lie side by side in the tensor and in a chunk's scores.
+struct SlotRun {
+  int64_t slot, at, count;
+};
+
+// `n` slots of one query row of a tile, [slot][lane], to where its queries have them: row + offset[lane].
+template <class S, class T, class E>
+__attribute__((noinline)) void store_slots(const E* from, int64_t n, T* row, const int64_t* offset, int lanes) {
+  constexpr int W = S::kLanes;
+  constexpr int64_t kFew = W / 8;  // fewer are not worth a transposition
+  int64_t s = 0;
+  for (; s + kFew < n; s += W) {
+    const int width = static_cast<int>(std::min<int64_t>(W, n - s));
+    typename S::Vector tile[W];
+    if (width == W) {
+      for (int j = 0; j < W; ++j) tile[j] = S::load(from + (s + j) * W);
+    } else {
+      for (int j = 0; j < W; ++j) tile[j] = j < width ? S::load(from + (s + j) * W) : S::zero();
+    }
+    S::transpose(tile);
+    if (width == W && lanes == W) {
+      for (int l = 0; l < W; ++l) S::store_as(row + offset[l] + s, tile[l], W);
+    } else {
+      for (int l = 0; l < lanes; ++l) S::store_as(row + offset[l] + s, tile[l], width);
+    }
+  }
+  for (; s < n; ++s) {
+    for (int l = 0; l < lanes; ++l) row[offset[l] + s] = static_cast<T>(from[s * W + l]);
+  }
+}
+
+// One thread's share of a call. O: how the dots are formed; the sums are single.
+template <class S, class O, class T>
+class UnfusedWorker {
+  using E = acc_t<T>;
+  static constexpr int W = S::kLanes;
+  static constexpr int64_t kRowStride = kChunkSlots * W;
+
+ public:
+  UnfusedWorker(const Problem& p, const RowPlan& plan, const BiasTable<E>& bias, const UnfusedCall<T>& call,
+                Leftovers<E>& leftovers)
+      : p_(p),
+        plan_(plan),
+        bias_(bias),
+        call_(call),
+        leftovers_(leftovers),
+        length_(plan.length()),
+        channels_(round_up(call.dim, W)),
+        stride_(odd_lines<E>(round_up(length_, W))),
+        dims_((call.dim + O::kWidth - 1) / O::kWidth),
+        // One row of the ring, as far as it is wanted: keys transposed, keys, sums of queries.
+        natural_at_(call.dots.data != nullptr ? dims_ * stride_ : 0),
+        sums_at_(natural_at_ + (call.query_sums.data != nullptr ? (length_ + p.axis[2].kernel) * channels_ : 0)),
+        row_size_(odd_lines<E>(
+            sums_at_ + (call.key_sums.data != nullptr ? (length_ + p.axis[2].kernel) * channels_ : 0))),
+        long_rows_(length_ * std::max(call.dim, p.slots()) * static_cast<int64_t>(sizeof(T)) > kMostAhead),
+        bias_sums_(plan, bias, call.drpb != nullptr),
+        q_tile_(dims_ * kRows * W),
+        q_natural_(kRows * W * channels_),
+        scores_(kRows * kRowStride + W),
+        partial_(kRows * W * channels_) {
+    std::fill(one_[0], one_[0] + kRows * W, E(1));
+    std::fill(factor_[0], factor_[0] + kRows * W, call.factor);
+  }
+
+  void run(const Units& units, int64_t begin, int64_t end) {
+    Walk walk(p_, plan_, units, begin, end);
+    Stop here, ahead;
+    bool more = walk.next(here);
+    if (more) {
+      plan_prefetch(here);
+      prefetch_.all();
+    }
+    while (more) {
+      more = walk.next(ahead);
+      if (here.new_unit) {
+        ring_.reset(p_, here.group, row_size_);
+        if (call_.slabs > 1 && call_.key_sums.data != nullptr) shared_ = shared_rows(p_, here.group, call_.slabs);
+      }
+      pack_keys(here);
+      map_slots(here);
+      const int64_t members = p_.heads / p_.kv_heads;
+      const int64_t work = here.block.chunks.size() * plan_.tiles.size() * members * here.block.rows;
+      if (more) plan_prefetch(ahead);
+      const int64_t share = (prefetch_.tokens() + work - 1) / work;
+      for (const Tile& tile : plan_.tiles) {
+        for (int64_t member = 0; member < members; ++member) run_tile(here, tile, member, share);
+      }
+      prefetch_.clear();
+      if (!more || ahead.new_unit) finish_unit(here, more ? &ahead : nullptr);
+      std::swap(here, ahead);
+    }
+  }
+
+  // Adds up what the slabs of one unit left of the rows at their seams, in the slabs' order.
+  void join_seams(const Units& units, int64_t first_unit) {
+    Stop stop;  // of the first slab that has a row: some have none
+    if (!Walk(p_, plan_, units, first_unit, first_unit + units.slabs).next(stop)) return;
+    std::vector<SeamRow<E>*> first(stop.group.size0 * stop.group.size1, nullptr);
+    for (int64_t unit = first_unit; unit < first_unit + units.slabs; ++unit) {
+      for (SeamRow<E>& row : leftovers_.seams[unit]) {
+        SeamRow<E>*& sum = first[row.z * stop.group.size1 + row.y];
+        if (sum == nullptr) {
+          sum = &row;
+        } else {
+          for (size_t i = 0; i < row.gradients.size(); ++i) sum->gradients[i] += row.gradients[i];
+        }
+      }
+    }
+    for (const SeamRow<E>* row : first) {
+      if (row != nullptr) write_key_sums(stop, row->z, row->y, row->gradients.data());
+    }
+  }
+
+ private:
+  struct Places {
+    int64_t row_group = -1;
+    Offsets queries, keys, dots, weights, query_sums, key_sums;
+  };
+
+  Places& place(const Stop& stop) {
+    Places& places = places_[stop.parity];
+    if (places.row_group != stop.row_group) {
+      const auto put = [&](Offsets& offsets, const View& view, int64_t per_key) {
+        if (view.data != nullptr) offsets.place(p_, plan_, view, stop.row_group * plan_.lines, per_key);
+      };
+      const int64_t per_key = p_.heads / p_.kv_heads;
+      put(places.queries, call_.queries, per_key), put(places.keys, call_.keys, 1);
+      put(places.dots, call_.dots, per_key), put(places.weights, call_.weights, per_key);
+      put(places.query_sums, call_.query_sums, per_key), put(places.key_sums, call_.key_sums, 1);
+      places.row_group = stop.row_group;
+    }
+    return places;
+  }
+
+  // A tensor's row i of the block, of query heads `member`.
+  template <class U>
+  U* query_row(const Stop& stop, const View& view, int i, int64_t member) const {
+    return row_of<U>(p_, stop.group, view, stop.block.z, stop.block.y + i) + member * view.head;
+  }
+
+  void pack_keys(const Stop& stop) {
+    const Places& places = place(stop);
+    const int64_t* const at = places.keys.at.data();
+    rows_.clear();
+    reads_.clear(), writes_.clear();
+    for (const Step& step : stop.block.steps) {
+      bool fresh;
+      if (call_.key_sums.data != nullptr) {
+        ring_.visit_replaced(step.z, step.y, [&](int64_t z, int64_t y, E* row) { flush(stop, z, y, row); });
+      }
+      E* const row = ring_.row(step.z, step.y, fresh);
+      if (fresh) {
+        const T* const keys = row_of<const T>(p_, stop.group, call_.keys, step.z, step.y);
+        for (int64_t i = 0; i < length_ && call_.dots.data != nullptr; i += W) {
+          transpose(keys, at + i, static_cast<int>(std::min<int64_t>(W, length_ - i)), E(1), row + i, stride_);
+        }
+        if (call_.query_sums.data != nullptr) {
+          pack_natural<S>(keys, at, length_, call_.dim, row + natural_at_, channels_);
+        }
+        if (call_.key_sums.data != nullptr) std::fill(row + sums_at_, row + row_size_, E(0));
+      }
+      rows_.push_back(row);
+      const int64_t first = step.first * channels_, slot = step.slot * W;
+      reads_.push_back({row + natural_at_ + first, slot, step.count, step.low, step.high});
+      writes_.push_back({row + sums_at_ + first, slot, step.count, step.low, step.high});
+    }
+  }
+
+  // Pairs are left as they are: their products are scaled.
+  void transpose(const T* row, const int64_t* offset, int n, E factor, E* dst, int64_t stride) const {
+    if constexpr (O::kWidth == 1) {
+      pack_transposed<S>(row, offset, n, call_.dim, factor, dst, stride);
+    } else {
+      pack_transposed_pairs<O>(row, offset, n, call_.dim, dst, stride);
+    }
+  }
+
+  // Where the slots of each chunk and query row lie in the tensor's last dimension.
+  void map_slots(const Stop& stop) {
+    const Block& block = stop.block;
+    const Window planes = group_window(p_.axis[0], stop.group.size0, block.z);
+    const int64_t kernel1 = p_.axis[1].kernel, kernel2 = p_.axis[2].kernel;
+    runs_.resize(block.chunks.size() * kRows);
+    for (std::vector<SlotRun>& runs : runs_) runs.clear();
+    for (int i = 0; i < block.rows; ++i) {
+      const RowWindow window = row_window(p_.axis[1], stop.group.size1, block.y + i);
+      holes_[i] = planes.count * window.count < p_.axis[0].kernel * kernel1;
+      for (size_t c = 0; c < block.chunks.size(); ++c) {
+        const Chunk& chunk = block.chunks[c];
+        std::vector<SlotRun>& runs = runs_[c * kRows + i];
+        for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
+          const Step& step = block.steps[s];
+          if (i < step.low || i >= step.high) continue;
+          const int64_t slot = ((step.z - planes.first) * kernel1 + step.y - window.first) * kernel2 + step.first;
+          if (!runs.empty() && runs.back().slot + runs.back().count == slot &&
+              runs.back().at + runs.back().count == step.slot) {
+            runs.back().count += step.count;
+          } else {
+            runs.push_back({slot, step.slot, step.count});
+          }
+        }
+      }
+    }
+  }
+
+  void plan_prefetch(const Stop& stop) {
+    if (long_rows_) return;
+    const Places& places = place(stop);
+    const Block& block = stop.block;
+    for (int i = 0; i < block.rows; ++i) {
+      for (int64_t member = 0; member < p_.heads / p_.kv_heads; ++member) {
+        const auto add = [&](auto zero, const View& view, const Offsets& offsets, int64_t dim) {
+          using U = typename decltype(zero)::type;
+          if (view.data != nullptr) prefetch_.add(query_row<U>(stop, view, i, member), offsets, dim);
+        };
+        add(Kind<const T>(), call_.queries, places.queries, call_.dim);
+        add(Kind<T>(), call_.dots, places.dots, p_.slots());
+        add(Kind<const T>(), call_.weights, places.weights, p_.slots());
+        add(Kind<T>(), call_.query_sums, places.query_sums, call_.dim);
+      }
+    }
+    for (const Step& step : block.steps) {
+      if (step.first > 0 || (!stop.new_unit && ring_.holds(step.z, step.y))) continue;
+      prefetch_.add(row_of<const T>(p_, stop.group, call_.keys, step.z, step.y), places.keys, call_.dim);
+    }
+  }
+
+  void run_tile(const Stop& stop, const Tile& tile, int64_t member, int64_t prefetches) {
+    const Places& places = place(stop);
+    const Block& block = stop.block;
+    const bool dots = call_.dots.data != nullptr, weights = call_.weights.data != nullptr;
+    for (int i = 0; i < block.rows && call_.queries.data != nullptr; ++i) {
+      const T* const row = query_row<const T>(stop, call_.queries, i, member);
+      const int64_t* const at = places.queries.at.data() + tile.first;
+      if (dots) transpose(row, at, tile.lanes, call_.factor, q_tile_.data() + i * W, kRows * W);
+      if (call_.key_sums.data != nullptr) {
+        pack_natural<S>(row, at, tile.lanes, call_.dim, q_natural_.data() + i * W * channels_, channels_, call_.factor);
+      }
+      if (dots && holes_[i]) fill_row(query_row<T>(stop, call_.dots, i, member), places.dots, tile);
+    }
+    for (size_t c = 0; c < block.chunks.size(); ++c) {
+      if (dots) {
+        score_chunk(stop, tile, member, block.chunks[c]);
+        fill_missing(tile, block, block.chunks[c], call_.missing);
+        for (int i = 0; i < block.rows; ++i) {
+          T* const row = query_row<T>(stop, call_.dots, i, member);
+          for (const SlotRun& run : runs_[c * kRows + i]) {
+            store_slots<S>(scores_.data() + i * kRowStride + run.at * W, run.count, row + run.slot,
+                           places.dots.at.data() + tile.first, tile.lanes);
+          }
+          if (!weights) prefetch_.some(prefetches);
+        }
+      }
+      if (weights) {
+        for (int i = 0; i < block.rows; ++i) {
+          const T* const row = query_row<const T>(stop, call_.weights, i, member);
+          for (const SlotRun& run : runs_[c * kRows + i]) {
+            pack_transposed<S>(row + run.slot, places.weights.at.data() + tile.first, tile.lanes, run.count, E(1),
+                               scores_.data() + i * kRowStride + run.at * W, W);
+          }
+          prefetch_.some(prefetches);
+        }
+        fill_missing(tile, block, block.chunks[c], E(0));
+        sum_chunk(stop, tile, member, c);
+      }
+    }
+  }
+
+  // All slots of a tile's queries in one row.
+  void fill_row(T* row, const Offsets& offsets, const Tile& tile) const {
+    for (int l = 0; l < tile.lanes; ++l) {
+      T* const slots = row + offsets.at[tile.first + l];
+      std::fill(slots, slots + p_.slots(), static_cast<T>(call_.missing));
+    }
+  }
+
+  void score_chunk(const Stop& stop, const Tile& tile, int64_t member, const Chunk& chunk) {
+    const E* const bias_base =
+        call_.rpb == nullptr ? nullptr : bias_.of(plan_, tile, bias_.heads.group(stop.row_group, member));
+    ScoreJob<E> job;
+    job.k_stride = stride_;
+    job.dim = dims_;
+    job.factor = call_.factor;
+    job.index = tile.shifted ? nullptr : tile.index.data();
+    job.bias_step = tile.uniform ? 1 : W;
+    job.bias_row = bias_.row_stride(tile);
+    job.row_stride = kRowStride;
+    for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
+      const Step& step = stop.block.steps[s];
+      job.q = q_tile_.data() + step.low * W;
+      job.k = rows_[s] + tile.base + step.first;
+      job.bias = bias_base == nullptr ? nullptr : bias_base + step.bias_row * job.bias_row + step.first * job.bias_step;
+      job.scores = scores_.data() + step.low * kRowStride + step.slot * W;
+      score<S, O>(job, step.high - step.low, step.count);
+    }
+  }
+
+  // What lanes of a causal fast axis lack.
+  void fill_missing(const Tile& tile, const Block& block, const Chunk& chunk, E value) {
+    if (!p_.axis[2].causal) return;
+    for (int l = 0; l < tile.lanes; ++l) {
+      const int64_t count = plan_.positions[tile.first + l].count;
+      if (count == p_.axis[2].kernel) continue;
+      for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
+        const Step& step = block.steps[s];
+        for (int i = step.low; i < step.high; ++i) {
+          for (int64_t t = std::max<int64_t>(0, count - step.first); t < step.count; ++t) {
+            scores_[i * kRowStride + (step.slot + t) * W + l] = value;
+          }
+        }
+      }
+    }
+  }
+
+  // Everything that the weights of one chunk add to.
+  void sum_chunk(const Stop& stop, const Tile& tile, int64_t member, size_t c) {
+    const Block& block = stop.block;
+    const Chunk& chunk = block.chunks[c];
+    const int64_t first = chunk.first_step, count = chunk.step_count;
+    if (call_.drpb != nullptr) bias_sums_.add(tile, member, block, chunk, scores_.data(), kRowStride);
+    int64_t start[W];
+    for (int l = 0; l < W; ++l) start[l] = tile.base + (l < tile.lanes ? tile.index[l] : 0);
+    if (call_.query_sums.data != nullptr) {
+      Output<E, T> output{};
+      output.first = c == 0;
+      output.last = c + 1 == block.chunks.size();
+      output.rescale = one_[0];
+      output.inverse = factor_[0];
+      output.partial = partial_.data();
+      output.partial_row = W * channels_;
+      output.partial_stride = channels_;
+      output.offset = place(stop).query_sums.at.data() + tile.first;
+      output.row_count = block.rows;
+      output.channels = call_.dim;
+      for (int i = 0; i < block.rows; ++i) output.rows[i] = query_row<T>(stop, call_.query_sums, i, member);
+      const SumJob<E> job{reads_.data() + first, count, channels_, start, scores_.data(), kRowStride};
+      if (block.rows == 1) {
+        sum_tile<S, Single<S>, E, T, 1>(job, output, tile.lanes, channels_);
+      } else {
+        sum_tile<S, Single<S>, E, T, kRows>(job, output, tile.lanes, channels_);
+      }
+    }
+    if (call_.key_sums.data != nullptr) {
+      scatter_tile<S>(writes_.data() + first, count, start, channels_, scores_.data(), kRowStride, q_natural_.data(),
+                      tile.lanes);
+    }
+  }
+
+  void finish_unit(const Stop& stop, const Stop* next) {
+    if (call_.key_sums.data != nullptr) {
+      ring_.visit_all([&](int64_t z, int64_t y, E* row) { flush(stop, z, y, row); });
+    }
+    if (call_.drpb == nullptr) return;
+    const HeadGroups& heads = bias_.heads;
+    if (next == nullptr || call_.by_unit || heads.group(stop.row_group, 0) != heads.group(next->row_group, 0)) {
+      leftovers_.bias[stop.unit] = bias_sums_.fold();
+    }
+  }
+
+  // Writes a finished row of key sums, or leaves this slab's share of it.
+  void flush(const Stop& stop, int64_t z, int64_t y, const E* row) {
+    if (call_.slabs > 1 && shared_[z * stop.group.size1 + y]) {
+      leftovers_.seams[stop.unit].push_back({z, y, std::vector<E>(row + sums_at_, row + row_size_)});
+    } else {
+      write_key_sums(stop, z, y, row + sums_at_);
+    }
+  }
+
+  void write_key_sums(const Stop& stop, int64_t z, int64_t y, const E* from) {
+    const std::vector<int64_t>& offsets = place(stop).key_sums.at;
+    T* const row = row_of<T>(p_, stop.group, call_.key_sums, z, y);
+    for (int64_t i = 0; i < length_; ++i) {
+      for (int64_t d = 0; d < call_.dim; d += W) {
+        const int n = static_cast<int>(std::min<int64_t>(W, call_.dim - d));
+        S::store_as(row + offsets[i] + d, S::load(from + i * channels_ + d), n);
+      }
+    }
+  }
+
+  template <class U>
+  struct Kind {
+    using type = U;
+  };
+
+  const Problem& p_;
+  const RowPlan& plan_;
+  const BiasTable<E>& bias_;
+  const UnfusedCall<T>& call_;
+  Leftovers<E>& leftovers_;
+  const int64_t length_, channels_, stride_, dims_, natural_at_, sums_at_, row_size_;
+  const bool long_rows_;
+  Ring<E> ring_;
+  Prefetch prefetch_;
+  Places places_[2];
+  BiasSums<S, E> bias_sums_;
+  std::vector<char> shared_;  // key rows that other slabs see too
+  std::vector<E*> rows_;      // of each step: its packed row, its keys, its sums
+  std::vector<SumStep<E>> reads_, writes_;
+  std::vector<std::vector<SlotRun>> runs_;  // of each chunk and query row
+  bool holes_[kRows] = {};                  // query rows that lack whole key rows
+  Buffer<E> q_tile_, q_natural_, scores_, partial_;
+  E one_[kRows][W], factor_[kRows][W];
+};
+
+template <class S, class O, class T>
+void run_unfused(const Problem& p, const RowPlan& plan, const BiasTable<acc_t<T>>& bias, const UnfusedCall<T>& call,
+                 const Units& units) {
+  using E = acc_t<T>;
+  Leftovers<E> leftovers;
+  leftovers.bias.resize(units.count());
+  leftovers.seams.resize(units.count());
+  at::parallel_for(0, units.count(), 1, [&](int64_t begin, int64_t end) {
+    UnfusedWorker<S, O, T>(p, plan, bias, call, leftovers).run(units, begin, end);
+  });
+  if (units.slabs > 1 && call.key_sums.data != nullptr) {
+    at::parallel_for(0, units.count() / units.slabs, 1, [&](int64_t begin, int64_t end) {
+      UnfusedWorker<S, O, T> worker(p, plan, bias, call, leftovers);
+      for (int64_t i = begin; i < end; ++i) worker.join_seams(units, i * units.slabs);
+    });
+  }
+  if (call.drpb != nullptr) join_bias(p, plan, bias, units, leftovers.bias, static_cast<E*>(call.drpb));
+}
+
+template <class S, class T>
+void tiled_unfused(const Problem& p, const RowPlan& plan, UnfusedCall<T> call, bool deterministic) {
+  using E = acc_t<T>;
+  // The table is for scores in base 2; these are not.
+  std::vector<E> rpb;
+  if (call.rpb != nullptr) {
+    rpb.assign(static_cast<const E*>(call.rpb), static_cast<const E*>(call.rpb) + p.heads * p.bias_entries());
+    for (E& entry : rpb) entry *= static_cast<E>(0.6931471805599453);
+  }
+  const BiasTable<E> bias(p, plan, call.rpb != nullptr ? rpb.data() : nullptr, S::kLanes);
+  const Units units = units_of(p, plan, deterministic ? 4 : at::get_num_threads());
+  call.slabs = units.slabs;
+  call.by_unit = deterministic;
+#ifdef NATTEN_HAS_PAIRS
+  if constexpr (std::is_same_v<T, c10::BFloat16>) return run_unfused<S, Pairs, T>(p, plan, bias, call, units);
+#endif
+  run_unfused<S, Single<S>, T>(p, plan, bias, call, units);
+}
+
+}  // namespace NATTEN_ISA
+}  // namespace natten::cpu
