@@ -2,6 +2,8 @@
 // drivers with its own flags and fills one of these.
 #pragma once
 
+#include <atomic>
+
 #include "kernels.h"
 
 namespace natten::cpu {
@@ -27,5 +29,9 @@ extern const Table* const kNeonTable;
 
 // Chooses the set that later calls use; false when this machine or build lacks it. Null: the best there is.
 bool use_instruction_set(const char* name);
+
+// Bytes of bias tables for the lanes, 64 MB. Where they would be larger, key heads are taken a few at a time; where those
+// of a single one are, the general drivers run. Tests lower it.
+extern std::atomic<double> most_bias_bytes;
 
 }  // namespace natten::cpu
