@@ -26,6 +26,7 @@ func TestRunMeasuresEveryContender(t *testing.T) {
 		for _, timing := range row.Timings {
 			require.Positive(t, timing.GFLOPS, timing.Name)
 			require.LessOrEqual(t, timing.Min, timing.Median)
+			require.Positive(t, timing.First)
 		}
 		require.Len(t, row.Speedup, 2)
 	}
@@ -35,6 +36,18 @@ func TestRunMeasuresEveryContender(t *testing.T) {
 	_, err = json.Marshal(report)
 	require.NoError(t, err)
 	require.NoError(t, report.Plot(filepath.Join(t.TempDir(), "bench.png")))
+}
+
+func TestColdRunCountsSingleCalls(t *testing.T) {
+	shape := bench.Shape{Name: "a", Batch: 1, Heads: 1, Spatial: []int64{20}, Dim: 4, KernelSize: []int64{5}, Dilation: []int64{1}}
+	report, err := bench.Run(context.Background(), bench.Options{Shapes: []bench.Shape{shape}, Rounds: 3, Duration: time.Millisecond, Cold: true})
+	require.NoError(t, err)
+	for _, timing := range report.Rows[0].Timings {
+		require.Equal(t, timing.First, timing.Median, timing.Name)
+	}
+	var table bytes.Buffer
+	require.NoError(t, report.Write(&table))
+	require.Contains(t, table.String(), "single calls")
 }
 
 func TestStep(t *testing.T) {

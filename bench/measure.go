@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/sugarme/gotch"
-	"github.com/sugarme/gotch/ts"
 
 	"github.com/gonatten/gonatten/internal/torch"
 )
@@ -19,15 +18,20 @@ type Options struct {
 	DType    gotch.DType   // 0 (uint8) means float32
 	Rounds   int           // at least so many rounds of each shape; 0: 7
 	Duration time.Duration // and at least so long; 0: 500 ms
+	Block    time.Duration // a contender's turn in a round, after its first call; 0: 20 ms
+	Cold     bool          // no blocks: single calls, each after all the others
 	Progress func(done, total int, what string)
 }
 
-// Timing is one contender's seconds per call.
+// Timing is one contender's seconds per call, over rounds: of a block's mean,
+// or with Options.Cold of single calls. First is the median of the first calls
+// of its turns, when the others have swept the caches.
 type Timing struct {
 	Name   string  `json:"name"`
 	Median float64 `json:"median_seconds"`
 	Min    float64 `json:"min_seconds"`
 	Max    float64 `json:"max_seconds"`
+	First  float64 `json:"first_call_median_seconds"`
 	GFLOPS float64 `json:"useful_gflops"` // of the neighborhood's work, or of the product for sgemm
 }
 
@@ -46,6 +50,7 @@ type Row struct {
 // Report is a whole run with the machine it ran on.
 type Report struct {
 	DType          string `json:"dtype"`
+	Cold           bool   `json:"single_calls"`
 	Threads        int    `json:"threads"`
 	InstructionSet string `json:"instruction_set"`
 	Libtorch       string `json:"libtorch"`
@@ -69,7 +74,10 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if o.Duration == 0 {
 		o.Duration = 500 * time.Millisecond
 	}
-	report := &Report{DType: dtypeName(o.DType), Threads: torch.Threads(),
+	if o.Block == 0 {
+		o.Block = 20 * time.Millisecond
+	}
+	report := &Report{DType: dtypeName(o.DType), Cold: o.Cold, Threads: torch.Threads(),
 		InstructionSet: torch.CPUInstructionSet(), Libtorch: torch.LibtorchVersion()}
 	for i, shape := range o.Shapes {
 		for j, train := range []bool{false, true} {
@@ -103,21 +111,23 @@ func measure(ctx context.Context, shape Shape, train bool, o Options) (*Row, err
 		row.Pass = "forward+backward"
 		flops += shape.BackwardFLOPs()
 	}
-	seconds := make([][]float64, len(list))
-	for start := time.Now(); row.Rounds < o.Rounds || time.Since(start) < o.Duration; row.Rounds++ {
+	seconds, first := make([][]float64, len(list)), make([][]float64, len(list))
+	// The round before the first warms caches and pools and is not counted.
+	for start := time.Now(); row.Rounds <= o.Rounds || time.Since(start) < o.Duration; row.Rounds++ {
 		for i, c := range list {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			took, err := once(c, train)
+			single, mean, err := turn(c, train, o, row.Rounds > 0)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", c.name, err)
 			}
-			if row.Rounds > 0 { // the first round warms caches and pools
-				seconds[i] = append(seconds[i], took)
+			if row.Rounds > 0 {
+				seconds[i], first[i] = append(seconds[i], mean), append(first[i], single)
 			}
 		}
 	}
+	row.Rounds--
 	var fused, yardstick float64
 	for i, c := range list {
 		work := flops
@@ -125,6 +135,7 @@ func measure(ctx context.Context, shape Shape, train bool, o Options) (*Row, err
 			work = gemmFLOPs
 		}
 		t := summarise(c.name, seconds[i], work)
+		t.First = median(first[i])
 		row.Timings = append(row.Timings, t)
 		switch c.name {
 		case "fused":
@@ -139,37 +150,57 @@ func measure(ctx context.Context, shape Shape, train bool, o Options) (*Row, err
 	return row, nil
 }
 
-// once times one pass and frees what it made.
-func once(c contender, train bool) (float64, error) {
-	var out *ts.Tensor
-	var err error
+// turn times a first call and, with blocks, the mean of the calls that follow.
+func turn(c contender, train bool, o Options, counted bool) (single, mean float64, err error) {
 	start := time.Now()
-	if train && len(c.leaves) > 0 {
-		out, err = c.forward()
-		if err == nil {
-			err = torch.BackwardWith(out, out)
+	err = call(c, train)
+	single = time.Since(start).Seconds()
+	if err != nil || o.Cold || !counted {
+		return single, single, err
+	}
+	calls := 0
+	start = time.Now()
+	for calls == 0 || time.Since(start) < o.Block {
+		if err := call(c, train); err != nil {
+			return 0, 0, err
 		}
-	} else {
-		err = torch.NoGrad(func() error {
-			out, err = c.forward()
+		calls++
+	}
+	return single, time.Since(start).Seconds() / float64(calls), nil
+}
+
+// call makes one pass and frees what it made.
+func call(c contender, train bool) error {
+	if !train || len(c.leaves) == 0 {
+		return torch.NoGrad(func() error {
+			out, err := c.forward()
+			if out != nil {
+				out.MustDrop()
+			}
 			return err
 		})
 	}
-	took := time.Since(start).Seconds()
-	if out != nil {
-		out.MustDrop()
+	out, err := c.forward()
+	if err != nil {
+		return err
 	}
+	err = torch.BackwardWith(out, out)
+	out.MustDrop()
 	for _, leaf := range c.leaves {
 		if err == nil {
 			err = torch.ZeroGrad(leaf)
 		}
 	}
-	return took, err
+	return err
+}
+
+func median(values []float64) float64 {
+	slices.Sort(values)
+	n := len(values)
+	return (values[(n-1)/2] + values[n/2]) / 2
 }
 
 func summarise(name string, seconds []float64, flops float64) Timing {
-	slices.Sort(seconds)
-	n := len(seconds)
-	median := (seconds[(n-1)/2] + seconds[n/2]) / 2
-	return Timing{Name: name, Median: median, Min: seconds[0], Max: seconds[n-1], GFLOPS: flops / median / 1e9}
+	middle := median(seconds)
+	return Timing{Name: name, Median: middle, Min: seconds[0], Max: seconds[len(seconds)-1], GFLOPS: flops / middle / 1e9}
 }

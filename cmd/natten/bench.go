@@ -25,7 +25,8 @@ func init() {
 			Short: "Time the operators against the unfused pair, dense attention and sgemm",
 			Long: "Time fused neighborhood attention, forward and forward+backward, against the\n" +
 				"unfused pair, dense attention over all tokens and a matrix product: in turn, in\n" +
-				"one process, judged by medians. Rates count the neighborhood's useful work.\n\n" +
+				"one process, judged by medians over rounds of blocks of calls (--cold: of single\n" +
+				"calls, each after all the others). Rates count the neighborhood's useful work.\n\n" +
 				"With --model: time training steps (forward, backward, AdamW) and evaluation of a\n" +
 				"whole model instead.",
 			Example: "  natten bench --set all\n  natten bench --model nat_mini --batch 8",
@@ -68,6 +69,8 @@ func init() {
 		flags.StringVar(&dtype, "dtype", "float32", "element type: float32, float64, float16 or bfloat16")
 		flags.IntVar(&o.Rounds, "rounds", 7, "rounds of each shape, at least")
 		flags.DurationVar(&o.Duration, "duration", 500*time.Millisecond, "time for each shape, at least")
+		flags.DurationVar(&o.Block, "block", 20*time.Millisecond, "length of a contender's block in a round")
+		flags.BoolVar(&o.Cold, "cold", false, "no blocks: single calls, each after all the others")
 		flags.StringVar(&plot, "plot", "", "also write a bar chart to this file (png, svg or pdf)")
 		flags.StringVar(&step.Model, "model", "", "time this model's training step and evaluation instead")
 		flags.IntVar(&step.Batch, "batch", 8, "with --model: images")

@@ -8,40 +8,17 @@
 #pragma once
 
 #include "fused_forward.h"
+#include "scatter.h"
+#include "seams.h"
 
 namespace natten::cpu {
 namespace NATTEN_ISA {
 
-// A key row that several slabs contribute to, as one of them left it.
-template <class E>
-struct SeamRow {
-  int64_t z, y;
-  std::vector<E> gradients;  // of keys, then of values
-};
-
-// Which key rows of a group more than one slab sees.
-inline std::vector<char> shared_rows(const Problem& p, const Group& group, int64_t slabs) {
-  std::vector<char> shared(group.size0 * group.size1, 0);
-  std::vector<int64_t> seen(shared.size(), -1);
-  Block block;
-  for (int64_t slab = 0; slab < slabs; ++slab) {
-    for (int64_t b = group.blocks() * slab / slabs; b < group.blocks() * (slab + 1) / slabs; ++b) {
-      plan_block(p, group, b, block);
-      for (const Step& step : block.steps) {
-        const int64_t row = step.z * group.size1 + step.y;
-        if (seen[row] >= 0 && seen[row] != slab) shared[row] = 1;
-        seen[row] = slab;
-      }
-    }
-  }
-  return shared;
-}
-
 // What units leave behind for the end of a call.
 template <class E>
 struct Leftovers {
-  std::vector<std::vector<E>> bias;            // the bias gradient summed up when the unit was done, or empty
-  std::vector<std::vector<SeamRow<E>>> seams;  // of the unit
+  std::vector<std::vector<E>> bias;         // the bias gradient summed up when the unit was done, or empty
+  std::vector<std::vector<Seam<E>>> seams;  // of the unit
 };
 
 template <class T>
@@ -54,85 +31,6 @@ struct BackwardCall {
   bool by_unit;  // sum the bias gradient unit by unit, whichever thread runs it
   int64_t slabs;
 };
-
-// gradient[key] += sum over rows Low .. High - 1 of weight[row][key] * x[row], for the keys of one query column.
-template <class S, class E, int N, int Low, int High>
-inline __attribute__((always_inline)) void scatter_step(E* gradient, int64_t stride, const E* weights,
-                                                        int64_t row_stride, const typename S::Vector (&x)[kRows][N],
-                                                        int64_t count) {
-  using V = typename S::Vector;
-  constexpr int W = S::kLanes;
-  for (int64_t t = 0; t < count; ++t) {
-    V sum[N];
-    NATTEN_UNROLL
-    for (int n = 0; n < N; ++n) sum[n] = S::load(gradient + t * stride + n * W);
-    NATTEN_UNROLL
-    for (int i = Low; i < High; ++i) {
-      const V weight = S::pinned(S::set(weights[i * row_stride + t * W]));
-      NATTEN_UNROLL
-      for (int n = 0; n < N; ++n) sum[n] = S::fma(weight, x[i][n], sum[n]);
-    }
-    NATTEN_UNROLL
-    for (int n = 0; n < N; ++n) S::store(gradient + t * stride + n * W, sum[n]);
-  }
-}
-
-// One query column's share in the gradient of its keys over all steps. SumStep::values is the gradient here.
-template <class S, class E, int N>
-void scatter_column(const SumStep<E>* steps, int64_t step_count, int64_t offset, int64_t stride, const E* weights,
-                    int64_t row_stride, const E* x_, int64_t x_row) {
-  constexpr int W = S::kLanes;
-  typename S::Vector x[kRows][N];
-  NATTEN_UNROLL
-  for (int i = 0; i < kRows; ++i) {
-    NATTEN_UNROLL
-    for (int n = 0; n < N; ++n) x[i][n] = S::load(x_ + i * x_row + n * W);
-  }
-  for (int64_t s = 0; s < step_count; ++s) {
-    const SumStep<E>& step = steps[s];
-    E* const gradient = const_cast<E*>(step.values) + offset;
-    const E* const w = weights + step.scores;
-#define NATTEN_SCATTER(low, high)                                                     \
-  case (low) * 8 + (high):                                                            \
-    scatter_step<S, E, N, low, high>(gradient, stride, w, row_stride, x, step.count); \
-    break;
-    switch (step.low * 8 + step.high) {
-      NATTEN_SCATTER(0, 4)
-      NATTEN_SCATTER(0, 3)
-      NATTEN_SCATTER(0, 2)
-      NATTEN_SCATTER(0, 1)
-      NATTEN_SCATTER(1, 4)
-      NATTEN_SCATTER(1, 3)
-      NATTEN_SCATTER(1, 2)
-      NATTEN_SCATTER(2, 4)
-      NATTEN_SCATTER(2, 3)
-      NATTEN_SCATTER(3, 4)
-    }
-#undef NATTEN_SCATTER
-  }
-}
-
-// All columns and channels of a tile; x is [rows][lanes][channels].
-template <class S, class E>
-void scatter_tile(const SumStep<E>* steps, int64_t step_count, const int64_t* start, int64_t stride, const E* weights,
-                  int64_t row_stride, const E* x, int lanes) {
-  constexpr int W = S::kLanes, N = S::kSumVectors;
-  const int64_t vectors = stride / W, x_row = W * stride;
-  for (int l = 0; l < lanes; ++l) {
-    for (int64_t at = 0; at < vectors;) {
-      const int64_t n = std::min<int64_t>(N, vectors - at), channel = at * W;
-      const int64_t offset = start[l] * stride + channel;
-      const E* const from = x + l * stride + channel;
-      if constexpr (N >= 4) {
-        if (n == 4) scatter_column<S, E, 4>(steps, step_count, offset, stride, weights + l, row_stride, from, x_row);
-        if (n == 3) scatter_column<S, E, 3>(steps, step_count, offset, stride, weights + l, row_stride, from, x_row);
-      }
-      if (n == 2) scatter_column<S, E, 2>(steps, step_count, offset, stride, weights + l, row_stride, from, x_row);
-      if (n == 1) scatter_column<S, E, 1>(steps, step_count, offset, stride, weights + l, row_stride, from, x_row);
-      at += n;
-    }
-  }
-}
 
 // O: how scores are formed; the sums are single.
 template <class S, class O, class T>
@@ -159,7 +57,6 @@ class BackwardWorker {
         dk_at_(natural_at_ + (length_ + call.p.axis[2].kernel) * channels_),
         dv_at_(dk_at_ + (length_ + call.p.axis[2].kernel) * channels_),
         row_size_(odd_lines<E>(dv_at_ + (length_ + call.p.axis[2].kernel) * value_channels_)),
-        long_rows_(length_ * call.p.dim * static_cast<int64_t>(sizeof(T)) > kMostAhead),
         q_tile_(dims_ * kRows * W),
         dout_tile_(value_dims_ * kRows * W),
         q_natural_(kRows * W * channels_),
@@ -188,15 +85,15 @@ class BackwardWorker {
       more = walk.next(ahead);
       if (here.new_unit) {
         ring_.reset(p_, here.group, row_size_);
-        if (call_.slabs > 1) shared_ = shared_rows(p_, here.group, call_.slabs);
+        ownership_.reset(p_, call_.plan, here, call_.slabs);
       }
       pack_keys(here);
-      const int64_t members = p_.heads / p_.kv_heads;
-      const int64_t work = here.block.steps.size() * call_.plan.tiles.size() * members;
+      const int64_t members = p_.heads / p_.kv_heads, tiles = here.block.last_tile - here.block.first_tile;
+      const int64_t work = here.block.steps.size() * tiles * members;
       if (more) plan_prefetch(ahead);
       const int64_t share = (prefetch_.tokens() + work - 1) / work;
-      for (const Tile& tile : call_.plan.tiles) {
-        for (int64_t member = 0; member < members; ++member) run_tile(here, tile, member, share);
+      for (int64_t t = here.block.first_tile; t < here.block.last_tile; ++t) {
+        for (int64_t member = 0; member < members; ++member) run_tile(here, call_.plan.tiles[t], member, share);
       }
       prefetch_.clear();
       if (!more || ahead.new_unit) {
@@ -214,19 +111,18 @@ class BackwardWorker {
   void join_seams(const Units& units, int64_t first_unit) {
     Stop stop;  // of the first slab that has a row: some have none
     if (!Walk(p_, call_.plan, units, first_unit, first_unit + units.slabs).next(stop)) return;
-    std::vector<SeamRow<E>*> first(stop.group.size0 * stop.group.size1, nullptr);
+    std::vector<SeamSum<E>> sums(stop.group.size0 * stop.group.size1);
     for (int64_t unit = first_unit; unit < first_unit + units.slabs; ++unit) {
-      for (SeamRow<E>& row : leftovers_.seams[unit]) {
-        SeamRow<E>*& sum = first[row.z * stop.group.size1 + row.y];
-        if (sum == nullptr) {
-          sum = &row;
-        } else {
-          for (size_t i = 0; i < row.gradients.size(); ++i) sum->gradients[i] += row.gradients[i];
-        }
+      for (const Seam<E>& seam : leftovers_.seams[unit]) {
+        sums[stop.group.key_row(seam.z, seam.y)].add(seam, length_, channels_, value_channels_);
       }
     }
-    for (const SeamRow<E>* row : first) {
-      if (row != nullptr) write_row(stop, row->z, row->y, row->gradients.data());
+    for (size_t row = 0; row < sums.size(); ++row) {
+      const SeamSum<E>& sum = sums[row];
+      const int64_t z = row / stop.group.size1, y = row % stop.group.size1;
+      sum.each_run([&](int64_t begin, int64_t end) {
+        write_keys(stop, z, y, sum.keys.data(), sum.values.data(), begin, end);
+      });
     }
   }
 
@@ -255,34 +151,53 @@ class BackwardWorker {
   // A tensor's row i of the block, of query heads `member`.
   template <class U>
   U* query_row(const Stop& stop, const View& view, int i, int64_t member) const {
-    return row_of<U>(p_, stop.group, view, stop.block.z, stop.block.y + i) + member * view.head;
+    return row_of<U>(p_, stop.group, view, stop.block.z, stop.block.y + stop.block.row_step(i)) + member * view.head;
   }
 
   void pack_keys(const Stop& stop) {
-    const Places& places = place(stop);
+    const Block& block = stop.block;
     key_rows_.clear();
     k_sums_.clear(), dk_sums_.clear(), dv_sums_.clear();
-    for (const Step& step : stop.block.steps) {
+    for (const Step& step : block.steps) {
       bool fresh;
       ring_.visit_replaced(step.z, step.y, [&](int64_t z, int64_t y, E* row) { flush(stop, z, y, row); });
       E* const row = ring_.row(step.z, step.y, fresh);
       if (fresh) {
-        const T* const k_row = row_of<const T>(p_, stop.group, call_.k, step.z, step.y);
-        const T* const v_row = row_of<const T>(p_, stop.group, call_.v, step.z, step.y);
-        for (int64_t i = 0; i < length_; i += W) {
-          const int n = static_cast<int>(std::min<int64_t>(W, length_ - i));
-          transpose(k_row, places.k.at.data() + i, n, p_.dim, E(1), row + i, stride_);
-          transpose(v_row, places.v.at.data() + i, n, p_.value_dim, E(1), row + v_at_ + i, stride_);
-        }
-        pack_natural<S>(k_row, places.k.at.data(), length_, p_.dim, row + natural_at_, channels_);
-        std::fill(row + dk_at_, row + row_size_, E(0));
+        done_ = block.first_key;
+        packed_ = done_ / W * W;
       }
+      if (stop.group.strips > 0 && done_ < block.first_key) {
+        flush_range(stop, step.z, step.y, row, done_, block.first_key);
+        done_ = block.first_key;
+      }
+      if (packed_ < block.last_key) {
+        const int64_t end = std::min(round_up(block.last_key, W), length_);
+        pack_row(stop, step, row, packed_, end);
+        packed_ = end;
+      }
+      reached_ = block.last_key;
       key_rows_.push_back(row);
       const int64_t first = step.first, slot = step.slot * W;
       k_sums_.push_back({row + natural_at_ + first * channels_, slot, step.count, step.low, step.high});
       dk_sums_.push_back({row + dk_at_ + first * channels_, slot, step.count, step.low, step.high});
       dv_sums_.push_back({row + dv_at_ + first * value_channels_, slot, step.count, step.low, step.high});
     }
+  }
+
+  // Packed positions begin .. end - 1 of a key row; their gradients start at zero.
+  void pack_row(const Stop& stop, const Step& step, E* row, int64_t begin, int64_t end) {
+    const Places& places = place(stop);
+    const T* const k_row = row_of<const T>(p_, stop.group, call_.k, step.z, step.y);
+    const T* const v_row = row_of<const T>(p_, stop.group, call_.v, step.z, step.y);
+    const int64_t *const k_at = places.k.at.data(), *const v_at = places.v.at.data();
+    for (int64_t i = begin; i < end; i += W) {
+      const int n = static_cast<int>(std::min<int64_t>(W, end - i));
+      transpose(k_row, k_at + i, n, p_.dim, E(1), row + i, stride_);
+      transpose(v_row, v_at + i, n, p_.value_dim, E(1), row + v_at_ + i, stride_);
+    }
+    pack_natural<S>(k_row, k_at + begin, end - begin, p_.dim, row + natural_at_ + begin * channels_, channels_);
+    std::fill(row + dk_at_ + begin * channels_, row + dk_at_ + end * channels_, E(0));
+    std::fill(row + dv_at_ + begin * value_channels_, row + dv_at_ + end * value_channels_, E(0));
   }
 
   // Pairs are left as they are: their products are scaled.
@@ -294,24 +209,43 @@ class BackwardWorker {
     }
   }
 
-  // Writes a finished row of key and value gradients, or leaves this slab's share of it.
+  // A key row that no later block sees.
   void flush(const Stop& stop, int64_t z, int64_t y, const E* row) {
-    if (call_.slabs > 1 && shared_[z * stop.group.size1 + y]) {
-      leftovers_.seams[stop.unit].push_back({z, y, std::vector<E>(row + dk_at_, row + row_size_)});
+    if (stop.group.strips > 0) {
+      flush_range(stop, z, y, row, done_, reached_);
     } else {
-      write_row(stop, z, y, row + dk_at_);
+      flush_range(stop, z, y, row, 0, length_);
     }
   }
 
-  void write_row(const Stop& stop, int64_t z, int64_t y, const E* gradients) {
-    const Places& places = place(stop);
-    write(row_of<T>(p_, stop.group, call_.dk, z, y), places.dk.at, gradients, p_.dim, channels_);
-    write(row_of<T>(p_, stop.group, call_.dv, z, y), places.dv.at, gradients + (dv_at_ - dk_at_), p_.value_dim,
-          value_channels_);
+  // Writes finished gradients of keys and values, or leaves this slab's share of them.
+  void flush_range(const Stop& stop, int64_t z, int64_t y, const E* row, int64_t begin, int64_t end) {
+    const Range own = ownership_.of(stop.group.key_row(z, y));
+    const int64_t first = std::clamp(own.begin, begin, end), last = std::clamp(own.end, first, end);
+    leave(stop, z, y, row, begin, first);
+    write_keys(stop, z, y, row + dk_at_, row + dv_at_, first, last);
+    leave(stop, z, y, row, last, end);
   }
 
-  void write(T* row, const std::vector<int64_t>& offsets, const E* from, int64_t dim, int64_t stride) {
-    for (int64_t i = 0; i < length_; ++i) {
+  void leave(const Stop& stop, int64_t z, int64_t y, const E* row, int64_t begin, int64_t end) {
+    if (begin == end) return;
+    const E *const keys = row + dk_at_, *const values = row + dv_at_;
+    leftovers_.seams[stop.unit].push_back({z, y, begin, end,
+                                           std::vector<E>(keys + begin * channels_, keys + end * channels_),
+                                           std::vector<E>(values + begin * value_channels_,
+                                                          values + end * value_channels_)});
+  }
+
+  // keys, values: of position 0.
+  void write_keys(const Stop& stop, int64_t z, int64_t y, const E* keys, const E* values, int64_t begin, int64_t end) {
+    const Places& places = place(stop);
+    write(row_of<T>(p_, stop.group, call_.dk, z, y), places.dk.at, keys, p_.dim, channels_, begin, end);
+    write(row_of<T>(p_, stop.group, call_.dv, z, y), places.dv.at, values, p_.value_dim, value_channels_, begin, end);
+  }
+
+  void write(T* row, const std::vector<int64_t>& offsets, const E* from, int64_t dim, int64_t stride, int64_t begin,
+             int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
       for (int64_t d = 0; d < dim; d += W) {
         const int n = static_cast<int>(std::min<int64_t>(W, dim - d));
         S::store_as(row + offsets[i] + d, S::load(from + i * stride + d), n);
@@ -320,21 +254,25 @@ class BackwardWorker {
   }
 
   void plan_prefetch(const Stop& stop) {
-    if (long_rows_) return;
-    const Places& places = place(stop);
     const Block& block = stop.block;
+    const int64_t query = block.first_query, last_query = block.last_query;
+    if ((last_query - query) * p_.dim * static_cast<int64_t>(sizeof(T)) > kMostAhead) return;
+    const Places& places = place(stop);
     const int64_t members = p_.heads / p_.kv_heads;
-    for (int i = 0; i < block.rows; ++i) {
+    for (int i = 0; i < (block.stacked ? 1 : block.rows); ++i) {
       for (int64_t member = 0; member < members; ++member) {
-        prefetch_.add(query_row<const T>(stop, call_.q, i, member), places.q, p_.dim);
-        prefetch_.add(query_row<const T>(stop, call_.dout, i, member), places.dout, p_.value_dim);
-        prefetch_.add(query_row<T>(stop, call_.dq, i, member), places.dq, p_.dim);
+        prefetch_.add(query_row<const T>(stop, call_.q, i, member), places.q, query, last_query, p_.dim);
+        prefetch_.add(query_row<const T>(stop, call_.dout, i, member), places.dout, query, last_query, p_.value_dim);
+        prefetch_.add(query_row<T>(stop, call_.dq, i, member), places.dq, query, last_query, p_.dim);
       }
     }
     for (const Step& step : block.steps) {
-      if (step.first > 0 || (!stop.new_unit && ring_.holds(step.z, step.y))) continue;
-      prefetch_.add(row_of<const T>(p_, stop.group, call_.k, step.z, step.y), places.k, p_.dim);
-      prefetch_.add(row_of<const T>(p_, stop.group, call_.v, step.z, step.y), places.v, p_.value_dim);
+      if (step.first > 0) continue;
+      const bool held = !stop.new_unit && ring_.holds(step.z, step.y);
+      const int64_t key = held ? packed_ : block.first_key;
+      prefetch_.add(row_of<const T>(p_, stop.group, call_.k, step.z, step.y), places.k, key, block.last_key, p_.dim);
+      prefetch_.add(row_of<const T>(p_, stop.group, call_.v, step.z, step.y), places.v, key, block.last_key,
+                    p_.value_dim);
     }
   }
 
@@ -342,12 +280,12 @@ class BackwardWorker {
     const Places& places = place(stop);
     const Block& block = stop.block;
     Output<E, T> output{};
-    const int64_t* const q_at = places.q.at.data() + tile.first;
-    const int64_t* const dout_at = places.dout.at.data() + tile.first;
     const bool whole = block.chunks.size() == 1 && !p_.delta_of_out;
     for (int i = 0; i < block.rows; ++i) {
       const T* const q_row = query_row<const T>(stop, call_.q, i, member);
       const T* const dout_row = query_row<const T>(stop, call_.dout, i, member);
+      const int64_t first = tile.first + block.lane_step(i, W);
+      const int64_t *const q_at = places.q.at.data() + first, *const dout_at = places.dout.at.data() + first;
       const E scale = static_cast<E>(p_.scale), log2e = static_cast<E>(1.4426950408889634);
       transpose(q_row, q_at, tile.lanes, p_.dim, scale * log2e, q_tile_.data() + i * W, kRows * W);
       transpose(dout_row, dout_at, tile.lanes, p_.value_dim, E(1), dout_tile_.data() + i * W, kRows * W);
@@ -366,6 +304,7 @@ class BackwardWorker {
     output.partial_row = W * channels_;
     output.partial_stride = channels_;
     output.offset = places.dq.at.data() + tile.first;
+    output.offset_row = block.lane_step(1, W);
     output.row_count = block.rows;
     output.channels = p_.dim;
 
@@ -395,23 +334,23 @@ class BackwardWorker {
   // lse in base 2; lanes without a query get weights of zero.
   void read_lse(const Stop& stop, const Tile& tile, int64_t member, int i) {
     const E* const row = query_row<const E>(stop, call_.lse, i, member);
-    const std::vector<int64_t>& offsets = place(stop).lse.at;
+    const int64_t* const offsets = place(stop).lse.at.data() + tile.first + stop.block.lane_step(i, W);
     for (int l = 0; l < W; ++l) {
-      lse_[i][l] = l < tile.lanes ? row[offsets[tile.first + l]] * static_cast<E>(1.4426950408889634)
+      lse_[i][l] = l < tile.lanes ? row[offsets[l]] * static_cast<E>(1.4426950408889634)
                                   : std::numeric_limits<E>::infinity();
     }
   }
 
   void compute_delta(const Stop& stop, const Tile& tile, int64_t member, int i) {
     const T* const row = query_row<const T>(stop, call_.out, i, member);
-    const std::vector<int64_t>& offsets = place(stop).out.at;
+    const int64_t* const offsets = place(stop).out.at.data() + tile.first + stop.block.lane_step(i, W);
     for (int l = 0; l < W; ++l) delta_[i][l] = 0;
     for (int l = 0; l < tile.lanes; ++l) {
       const E* const slope = dout_natural_.data() + (i * W + l) * value_channels_;
       V sum = S::zero();
       for (int64_t d = 0; d < p_.value_dim; d += W) {
         const int n = static_cast<int>(std::min<int64_t>(W, p_.value_dim - d));
-        sum = S::fma(S::load_as(row + offsets[tile.first + l] + d, n), S::load(slope + d), sum);
+        sum = S::fma(S::load_as(row + offsets[l] + d, n), S::load(slope + d), sum);
       }
       E parts[W];
       S::store(parts, sum);
@@ -426,7 +365,7 @@ class BackwardWorker {
     job.k_stride = stride_;
     job.index = tile.shifted ? nullptr : tile.index.data();
     job.bias_step = tile.uniform ? 1 : W;
-    job.bias_row = call_.bias.row_stride(tile);
+    job.bias_row = stop.block.stacked ? W : call_.bias.row_stride(tile);
     job.row_stride = kRowStride;
     for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
       const Step& step = stop.block.steps[s];
@@ -479,8 +418,8 @@ class BackwardWorker {
 
   void add_bias_slopes(const Stop& stop, const Tile& tile, int64_t member, const Chunk& chunk) {
     const BiasTable<E>& bias = call_.bias;
-    const int64_t row_size = bias.kernel * W;
-    E* const table = bias_sums_.data() + member * member_size_ + tile.pattern * bias.rows * row_size;
+    const int64_t row_size = (stop.block.stacked ? W : bias.kernel) * W;
+    E* const table = bias_sums_.data() + member * member_size_ + tile.pattern * bias.rows * bias.kernel * W;
     for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
       const Step& step = stop.block.steps[s];
       for (int i = step.low; i < step.high; ++i) {
@@ -522,12 +461,13 @@ class BackwardWorker {
   Leftovers<E>& leftovers_;
   const int64_t length_, channels_, value_channels_, stride_, dims_, value_dims_, v_at_, natural_at_, dk_at_, dv_at_,
       row_size_;
-  const bool long_rows_;
   int64_t member_size_ = 0;
   Ring<E> ring_;
   Prefetch prefetch_;
   Places places_[2];
-  std::vector<char> shared_;  // key rows that other slabs see too
+  Ownership ownership_;
+  int64_t packed_ = 0;  // positions of the key row at hand that are packed; of all others the whole row is
+  int64_t done_ = 0, reached_ = 0;  // of a strip's key row: gradients before done_ are written, from reached_ on none
   std::vector<E*> key_rows_;
   std::vector<SumStep<E>> k_sums_, dk_sums_, dv_sums_;  // of each step
   Buffer<E> q_tile_, dout_tile_, q_natural_, dout_natural_, weights_, slopes_, partial_, bias_sums_;

@@ -58,8 +58,9 @@ struct Output {
   E* partial;  // [rows][lanes][stride]
   int64_t partial_row, partial_stride;
   T* rows[kRows];
-  const int64_t* offset;  // of each column
-  int columns;            // of C that exist
+  const int64_t* offset;   // of each column
+  int64_t offset_row;      // from row to row
+  int columns;             // of C that exist
   int row_count;
   int64_t channels;
 };
@@ -92,7 +93,7 @@ void sum_block(const SumJob<E>& job, const Output<E, T>& out, int64_t channel) {
         for (int n = 0; n < N; ++n) S::store(to + n * W, sum[c][i][n]);
       } else if (i < out.row_count && c < out.columns) {
         const V factor = S::set(out.inverse[i * W + c]);
-        T* to = out.rows[i] + out.offset[c] + channel;
+        T* to = out.rows[i] + out.offset[i * out.offset_row + c] + channel;
         NATTEN_UNROLL
         for (int n = 0; n < N; ++n) {
           const int64_t left = std::min<int64_t>(W, out.channels - channel - n * W);
@@ -167,7 +168,6 @@ class ForwardWorker {
         // Picks and shifted loads reach past a row's end; what they find there is not used.
         row_size_(k_size_ + odd_lines<E>((length_ + call.p.axis[2].kernel) * channels_)),
         factor_(static_cast<E>(call.p.scale * 1.4426950408889634)),
-        long_rows_(length_ * call.p.dim * static_cast<int64_t>(sizeof(T)) > kMostAhead),
         q_tile_(dims_ * kRows * W),
         scores_(kRows * kRowStride + W),
         partial_(kRows * W * channels_) {}
@@ -184,12 +184,12 @@ class ForwardWorker {
       more = walk.next(ahead);
       if (here.new_unit) ring_.reset(p_, here.group, row_size_);
       pack_keys(here);
-      const int64_t members = p_.heads / p_.kv_heads;
-      const int64_t work = here.block.steps.size() * call_.plan.tiles.size() * members;
+      const int64_t members = p_.heads / p_.kv_heads, tiles = here.block.last_tile - here.block.first_tile;
+      const int64_t work = here.block.steps.size() * tiles * members;
       if (more) plan_prefetch(ahead);
       const int64_t share = (prefetch_.tokens() + work - 1) / work;
-      for (const Tile& tile : call_.plan.tiles) {
-        for (int64_t member = 0; member < members; ++member) run_tile(here, tile, member, share);
+      for (int64_t t = here.block.first_tile; t < here.block.last_tile; ++t) {
+        for (int64_t member = 0; member < members; ++member) run_tile(here, call_.plan.tiles[t], member, share);
       }
       prefetch_.clear();
       std::swap(here, ahead);
@@ -221,32 +221,20 @@ class ForwardWorker {
   // A tensor's row i of the block, of query heads `member`.
   template <class U>
   U* query_row(const Stop& stop, const View& view, int i, int64_t member) const {
-    return row_of<U>(p_, stop.group, view, stop.block.z, stop.block.y + i) + member * view.head;
+    return row_of<U>(p_, stop.group, view, stop.block.z, stop.block.y + stop.block.row_step(i)) + member * view.head;
   }
 
   void pack_keys(const Stop& stop) {
-    const Places& places = place(stop);
     key_rows_.clear();
     sums_.clear();
     for (const Step& step : stop.block.steps) {
       bool fresh;
       E* const row = ring_.row(step.z, step.y, fresh);
-      if (fresh) {
-        const T* const k_row = row_of<const T>(p_, stop.group, call_.k, step.z, step.y);
-        const T* const v_row = row_of<const T>(p_, stop.group, call_.v, step.z, step.y);
-        for (int64_t i = 0; i < length_; i += W) {
-          const int n = static_cast<int>(std::min<int64_t>(W, length_ - i));
-          if constexpr (O::kWidth == 1) {
-            pack_transposed<S>(k_row, places.k.at.data() + i, n, p_.dim, E(1), row + i, k_stride_);
-          } else {
-            pack_transposed_pairs<O>(k_row, places.k.at.data() + i, n, p_.dim, row + i, k_stride_);
-          }
-        }
-        if constexpr (O::kWidth == 1) {
-          pack_natural<S>(v_row, places.v.at.data(), length_, p_.value_dim, row + k_size_, channels_);
-        } else {
-          pack_natural_pairs<O>(v_row, places.v.at.data(), length_, p_.value_dim, row + k_size_, channels_);
-        }
+      if (fresh) packed_ = stop.block.first_key / W * W;
+      if (packed_ < stop.block.last_key) {
+        const int64_t end = std::min(round_up(stop.block.last_key, W), length_);
+        pack_row(stop, step, row, packed_, end);
+        packed_ = end;
       }
       key_rows_.push_back(row);
       sums_.push_back({row + k_size_ + step.first * channels_, step.slot * W, (step.count + O::kWidth - 1) / O::kWidth,
@@ -254,21 +242,52 @@ class ForwardWorker {
     }
   }
 
-  void plan_prefetch(const Stop& stop) {
-    if (long_rows_) return;
+  // Packed positions begin .. end - 1 of a key row; begin lies on a whole vector.
+  void pack_row(const Stop& stop, const Step& step, E* row, int64_t begin, int64_t end) {
     const Places& places = place(stop);
+    const T* const k_row = row_of<const T>(p_, stop.group, call_.k, step.z, step.y);
+    const T* const v_row = row_of<const T>(p_, stop.group, call_.v, step.z, step.y);
+    const int64_t *const k_at = places.k.at.data(), *const v_at = places.v.at.data();
+    for (int64_t i = begin; i < end; i += W) {
+      const int n = static_cast<int>(std::min<int64_t>(W, end - i));
+      if constexpr (O::kWidth == 1) {
+        pack_transposed<S>(k_row, k_at + i, n, p_.dim, E(1), row + i, k_stride_);
+      } else {
+        pack_transposed_pairs<O>(k_row, k_at + i, n, p_.dim, row + i, k_stride_);
+      }
+    }
+    E* const values = row + k_size_;
+    if constexpr (O::kWidth == 1) {
+      pack_natural<S>(v_row, v_at + begin, end - begin, p_.value_dim, values + begin * channels_, channels_);
+    } else {
+      const int64_t from = std::max<int64_t>(begin - 1, 0);  // it lacked its neighbour
+      pack_natural_pairs<O>(v_row, v_at + from, end - from, p_.value_dim, values + from * channels_, channels_);
+    }
+  }
+
+  bool fits_ahead(const Block& block) const {
+    return (block.last_query - block.first_query) * p_.dim * static_cast<int64_t>(sizeof(T)) <= kMostAhead;
+  }
+
+  void plan_prefetch(const Stop& stop) {
     const Block& block = stop.block;
+    if (!fits_ahead(block)) return;
+    const Places& places = place(stop);
+    const int64_t query = block.first_query, last_query = block.last_query;
     const int64_t members = p_.heads / p_.kv_heads;
-    for (int i = 0; i < block.rows; ++i) {
+    for (int i = 0; i < (block.stacked ? 1 : block.rows); ++i) {
       for (int64_t member = 0; member < members; ++member) {
-        prefetch_.add(query_row<const T>(stop, call_.q, i, member), places.q, p_.dim);
-        prefetch_.add(query_row<T>(stop, call_.out, i, member), places.out, p_.value_dim);
+        prefetch_.add(query_row<const T>(stop, call_.q, i, member), places.q, query, last_query, p_.dim);
+        prefetch_.add(query_row<T>(stop, call_.out, i, member), places.out, query, last_query, p_.value_dim);
       }
     }
     for (const Step& step : block.steps) {
-      if (step.first > 0 || (!stop.new_unit && ring_.holds(step.z, step.y))) continue;
-      prefetch_.add(row_of<const T>(p_, stop.group, call_.k, step.z, step.y), places.k, p_.dim);
-      prefetch_.add(row_of<const T>(p_, stop.group, call_.v, step.z, step.y), places.v, p_.value_dim);
+      if (step.first > 0) continue;
+      const bool held = !stop.new_unit && ring_.holds(step.z, step.y);
+      const int64_t key = held ? packed_ : block.first_key;
+      prefetch_.add(row_of<const T>(p_, stop.group, call_.k, step.z, step.y), places.k, key, block.last_key, p_.dim);
+      prefetch_.add(row_of<const T>(p_, stop.group, call_.v, step.z, step.y), places.v, key, block.last_key,
+                    p_.value_dim);
     }
   }
 
@@ -277,7 +296,7 @@ class ForwardWorker {
     const int64_t bytes = output.channels * static_cast<int64_t>(sizeof(T));
     for (int i = 0; i < output.row_count; ++i) {
       for (int l = 0; l < tile.lanes; ++l) {
-        const char* const to = reinterpret_cast<const char*>(output.rows[i] + output.offset[l]);
+        const char* const to = reinterpret_cast<const char*>(output.rows[i] + output.offset[i * output.offset_row + l]);
         for (int64_t byte = 0; byte < bytes; byte += 64) __builtin_prefetch(to + byte, 1, 2);
       }
     }
@@ -288,11 +307,12 @@ class ForwardWorker {
     const Block& block = stop.block;
     Output<E, T> output{};
     output.offset = places.out.at.data() + tile.first;
+    output.offset_row = block.lane_step(1, W);
     output.row_count = block.rows;
     output.channels = p_.value_dim;
     for (int i = 0; i < block.rows; ++i) {
       const T* const q_row = query_row<const T>(stop, call_.q, i, member);
-      const int64_t* const q_at = places.q.at.data() + tile.first;
+      const int64_t* const q_at = places.q.at.data() + tile.first + block.lane_step(i, W);
       if constexpr (O::kWidth == 1) {
         pack_transposed<S>(q_row, q_at, tile.lanes, p_.dim, factor_, q_tile_.data() + i * W, kRows * W);
       } else {
@@ -300,7 +320,7 @@ class ForwardWorker {
       }
       output.rows[i] = query_row<T>(stop, call_.out, i, member);
     }
-    if (long_rows_) prefetch_lines(output, tile);
+    if (!fits_ahead(block)) prefetch_lines(output, tile);
     int64_t start[W];
     for (int l = 0; l < W; ++l) start[l] = tile.base + (l < tile.lanes ? tile.index[l] : 0);
     output.rescale = rescale_[0];
@@ -339,7 +359,7 @@ class ForwardWorker {
     job.factor = factor_;
     job.index = tile.shifted ? nullptr : tile.index.data();
     job.bias_step = tile.uniform ? 1 : W;
-    job.bias_row = call_.bias.row_stride(tile);
+    job.bias_row = stop.block.stacked ? W : call_.bias.row_stride(tile);
     job.row_stride = kRowStride;
     for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
       const Step& step = stop.block.steps[s];
@@ -372,7 +392,8 @@ class ForwardWorker {
       const V sum = S::add(S::load(highest_[i]), S::log2(S::load(total_[i])));
       S::store(natural, S::mul(sum, S::set(static_cast<E>(0.6931471805599453))));
       E* const row = query_row<E>(stop, call_.lse, i, member);
-      for (int l = 0; l < tile.lanes; ++l) row[places.lse.at[tile.first + l]] = natural[l];
+      const int64_t* const at = places.lse.at.data() + tile.first + stop.block.lane_step(i, W);
+      for (int l = 0; l < tile.lanes; ++l) row[at[l]] = natural[l];
     }
   }
 
@@ -380,10 +401,10 @@ class ForwardWorker {
   const Problem& p_;
   const int64_t length_, channels_, k_stride_, dims_, k_size_, row_size_;
   const E factor_;
-  const bool long_rows_;
   Ring<E> ring_;
   Prefetch prefetch_;
   Places places_[2];
+  int64_t packed_ = 0;            // positions of the key row at hand that are packed; of all others the whole row is
   std::vector<E*> key_rows_;      // of each step
   std::vector<SumStep<E>> sums_;  // of each step
   Buffer<E> q_tile_, scores_, partial_;

@@ -10,8 +10,6 @@ namespace NATTEN_ISA {
 // Accumulators stay in registers only if the loops over them are gone before gcc looks at the array.
 #define NATTEN_UNROLL _Pragma("GCC unroll 16")
 
-constexpr int kRows = 4;  // query rows of one block
-
 // scores[i][t] = bias + q_i . k_(start + t) for rows i and offsets t of one tile and one key row.
 template <class E>
 struct ScoreJob {

@@ -22,6 +22,9 @@
 namespace natten::cpu {
 namespace NATTEN_ISA {
 
+constexpr int kRows = 4;                // rows of queries computed together
+constexpr int64_t kTilesAtATime = 8;  // of a strip whose tiles share nothing
+
 struct Position {
   int64_t line;   // which (batch, head) of the row's
   int64_t token;  // on the fast axis
@@ -41,16 +44,27 @@ struct Tile {
   std::vector<int32_t> index;  // start[l] - base
 };
 
+// A run of tiles, and the packed positions of its queries and their keys. Stacked: up to kRows tiles of which each
+// has the keys of the one before, a tile's width further on.
+struct Strip {
+  int64_t first_tile = 0, tiles = 0;
+  bool stacked = false;
+  int64_t first_query = 0, last_query = 0;
+  int64_t first_key = 0, last_key = 0;
+};
+
 // The packed row of `lines` (batch, head) pairs, in tiles of `width` lanes.
 struct RowPlan {
   int64_t lines = 1;
+  int width = 1;  // lanes
   std::vector<Position> positions;
   std::vector<Tile> tiles;
+  std::vector<Strip> strips;
   std::vector<int> patterns;      // of each pattern, the first tile that has it
   std::vector<int64_t> by_token;  // the packed positions in the order of tokens, of one token by line
 
   RowPlan() = default;
-  RowPlan(const Axis& axis, int64_t lines_, int width, int offsets) : lines(lines_) {
+  RowPlan(const Axis& axis, int64_t lines_, int width_, int offsets) : lines(lines_), width(width_) {
     std::vector<int64_t> origins;  // of the dilation groups of one line
     for (int64_t line = 0; line < lines; ++line) {
       for (int64_t residue = 0; residue < axis.dilation; ++residue) {
@@ -68,7 +82,7 @@ struct RowPlan {
       for (int64_t line = 0; line < lines; ++line) by_token.push_back(line * axis.length + in_line);
     }
     for (int64_t first = 0; first < length();) {
-      tiles.push_back(cut(first, width, offsets));
+      tiles.push_back(cut(first, offsets));
       first += tiles.back().lanes;
     }
     for (size_t i = 0; i < tiles.size(); ++i) {
@@ -87,13 +101,16 @@ struct RowPlan {
         patterns.push_back(static_cast<int>(i));
       }
     }
+    for (size_t first = 0; first < tiles.size(); first += strips.back().tiles) {
+      strips.push_back(strip_at(static_cast<int64_t>(first), axis.kernel));
+    }
   }
 
   int64_t length() const { return static_cast<int64_t>(positions.size()); }
 
  private:
   // The longest tile from `first` whose picks reach no further than two vectors.
-  Tile cut(int64_t first, int width, int offsets) const {
+  Tile cut(int64_t first, int offsets) const {
     Tile tile;
     tile.first = first;
     int64_t least = positions[first].start, greatest = least;
@@ -114,6 +131,30 @@ struct RowPlan {
     }
     return tile;
   }
+
+  // Windows no longer than a tile have nothing to share with the next tile.
+  Strip strip_at(int64_t first, int64_t kernel) const {
+    const int64_t left = static_cast<int64_t>(tiles.size()) - first;
+    Strip strip;
+    strip.first_tile = first;
+    strip.tiles = kernel > width ? 1 : std::min(left, kTilesAtATime);
+    if (kernel > width && stackable(tiles[first])) {
+      const Tile& lead = tiles[first];
+      while (strip.tiles < std::min<int64_t>(left, kRows)) {
+        const Tile& next = tiles[first + strip.tiles];
+        if (!stackable(next) || next.pattern != lead.pattern || next.base != lead.base + strip.tiles * width) break;
+        ++strip.tiles;
+      }
+    }
+    strip.stacked = kernel > width && strip.tiles > 1;
+    const Tile& last = tiles[first + strip.tiles - 1];
+    strip.first_query = tiles[first].first;
+    strip.last_query = last.first + last.lanes;
+    strip.first_key = tiles[first].base;
+    strip.last_key = std::min(last.base + last.span + kernel, length());
+    return strip;
+  }
+  bool stackable(const Tile& tile) const { return tile.shifted && tile.uniform && tile.lanes == width; }
 
   bool alike(const Tile& a, const Tile& b) const {
     if (a.lanes != b.lanes) return false;

@@ -1,8 +1,8 @@
 // The walk over a problem that the fused drivers share.
 //
 // A unit is one packed row's lines (see tiles.h) in one dilation group of each
-// slow axis, or a slab of it. It is walked in blocks of up to kRows query rows.
-// The key rows that a block sees are packed once and kept in a ring while later
+// slow axis, or a slab of it. It is walked block by block (see blocks.h). The
+// key rows that a block sees are packed once and kept in a ring while later
 // blocks still need them; the block visits them in steps, in chunks small enough
 // that the scores stay in the first-level cache.
 #pragma once
@@ -10,13 +10,12 @@
 #include <type_traits>
 #include <vector>
 
-#include "products.h"
+#include "blocks.h"
 
 namespace natten::cpu {
 namespace NATTEN_ISA {
 
-constexpr int64_t kChunkSlots = 80;
-constexpr int64_t kMostAhead = 65536;  // bytes of one packed row; longer ones would push each other out of the cache
+constexpr int64_t kMostAhead = 65536;  // bytes of a block's rows; longer ones would push each other out of the cache
 
 // Where the lines of one unit lie in a tensor.
 struct Offsets {
@@ -37,103 +36,6 @@ struct Offsets {
     order = plan.lines == 1 || view.head < view.axis[2] ? plan.by_token.data() : nullptr;
   }
 };
-
-// One key row of a block, or a part of its window offsets.
-struct Step {
-  int64_t z, y;       // the key row, in places of its groups
-  int64_t first = 0;  // window offsets first .. first + count - 1
-  int64_t count = 0;
-  int64_t bias_row = 0;  // of query row `low`; each later row reads one bias row earlier
-  int64_t slot = 0;      // of its first score within the chunk
-  int low = 0, high = 0;
-};
-
-struct SlotRange {
-  int64_t begin, end;
-};
-
-struct Chunk {
-  int64_t first_step = 0, step_count = 0;
-  std::vector<SlotRange> ranges[kRows];  // the slots that each query row fills
-};
-
-struct Block {
-  int64_t z = 0, y = 0;
-  int rows = 0;
-  std::vector<Step> steps;
-  std::vector<Chunk> chunks;
-};
-
-struct Group {
-  int64_t residue0, residue1, size0, size1;
-  int64_t blocks_per_plane() const { return (size1 + kRows - 1) / kRows; }
-  int64_t blocks() const { return size0 * blocks_per_plane(); }
-  int64_t block_row(int64_t b) const { return size1 * b / blocks_per_plane(); }
-};
-
-inline Group group_at(const Problem& p, int64_t residue0, int64_t residue1) {
-  return {residue0, residue1, group_size(p.axis[0], residue0), group_size(p.axis[1], residue1)};
-}
-
-// The row (z, y) of a group in a tensor.
-template <class T>
-inline T* row_of(const Problem& p, const Group& group, const View& view, int64_t z, int64_t y) {
-  return static_cast<T*>(view.data) + (group.residue0 + z * p.axis[0].dilation) * view.axis[0] +
-         (group.residue1 + y * p.axis[1].dilation) * view.axis[1];
-}
-
-// Fills the block with the steps of query rows y .. y + rows - 1 of plane z, in chunks.
-inline void plan_block(const Problem& p, const Group& group, int64_t index, Block& block) {
-  const int64_t b = index % group.blocks_per_plane();
-  block.z = index / group.blocks_per_plane();
-  block.y = group.block_row(b);
-  block.rows = static_cast<int>(group.block_row(b + 1) - block.y);
-  block.steps.clear();
-  block.chunks.clear();
-  const Window planes = group_window(p.axis[0], group.size0, block.z);
-  RowWindow rows[kRows];
-  int64_t last = 0;
-  for (int i = 0; i < block.rows; ++i) {
-    rows[i] = row_window(p.axis[1], group.size1, block.y + i);
-    last = std::max(last, rows[i].first + rows[i].count);
-  }
-  const int64_t kernel2 = p.axis[2].kernel, pieces = (kernel2 + kChunkSlots - 1) / kChunkSlots;
-  int64_t used = kChunkSlots;
-  for (int64_t t = 0; t < planes.count; ++t) {
-    for (int64_t y = rows[0].first; y < last; ++y) {
-      Step step;
-      step.z = planes.first + t;
-      step.y = y;
-      while (step.low < block.rows && y >= rows[step.low].first + rows[step.low].count) ++step.low;
-      step.high = step.low;
-      while (step.high < block.rows && y >= rows[step.high].first) ++step.high;
-      if (step.low == step.high) continue;
-      step.bias_row = (planes.bias + t) * (2 * p.axis[1].kernel - 1) + y - (block.y + step.low) + p.axis[1].kernel - 1;
-      for (int64_t piece = 0; piece < pieces; ++piece) {
-        step.first = kernel2 * piece / pieces;
-        step.count = kernel2 * (piece + 1) / pieces - step.first;
-        if (used + step.count > kChunkSlots) {
-          block.chunks.emplace_back();
-          block.chunks.back().first_step = block.steps.size();
-          used = 0;
-        }
-        Chunk& chunk = block.chunks.back();
-        step.slot = used;
-        used += step.count;
-        ++chunk.step_count;
-        for (int i = step.low; i < step.high; ++i) {
-          std::vector<SlotRange>& ranges = chunk.ranges[i];
-          if (!ranges.empty() && ranges.back().end == step.slot) {
-            ranges.back().end = used;
-          } else {
-            ranges.push_back({step.slot, used});
-          }
-        }
-        block.steps.push_back(step);
-      }
-    }
-  }
-}
 
 // The packed key rows that blocks still need: a ring over the outermost axis that windows span.
 template <class E>
@@ -203,32 +105,35 @@ class Prefetch {
     rows_.clear();
     row_ = 0, position_ = 0;
   }
-  // T: const where the row will be read.
+  // Packed positions begin .. end - 1. T: const where the row will be read.
   template <class T>
-  void add(T* row, const Offsets& offsets, int64_t dim) {
-    rows_.push_back({reinterpret_cast<const char*>(row), &offsets, static_cast<int64_t>(sizeof(T)),
-                     static_cast<int64_t>(dim * sizeof(T)), !std::is_const_v<T>});
+  void add(T* row, const Offsets& offsets, int64_t begin, int64_t end, int64_t dim) {
+    if (begin >= end) return;
+    const bool whole = end - begin == static_cast<int64_t>(offsets.at.size());
+    rows_.push_back({reinterpret_cast<const char*>(row), offsets.at.data() + begin, whole ? offsets.order : nullptr,
+                     end - begin, static_cast<int64_t>(sizeof(T)), static_cast<int64_t>(dim * sizeof(T)),
+                     !std::is_const_v<T>});
   }
   int64_t tokens() const {
     int64_t sum = 0;
-    for (const Row& row : rows_) sum += static_cast<int64_t>(row.offsets->at.size());
+    for (const Row& row : rows_) sum += row.count;
     return sum;
   }
   void some(int64_t tokens) {
     while (row_ < rows_.size() && tokens > 0) {
       const Row& row = rows_[row_];
-      const int64_t size = static_cast<int64_t>(row.offsets->at.size()), end = std::min(size, position_ + tokens);
+      const int64_t end = std::min(row.count, position_ + tokens);
       tokens -= end - position_;
       for (; position_ < end; ++position_) {
-        const int64_t position = row.offsets->order == nullptr ? position_ : row.offsets->order[position_];
-        const char* const token = row.base + row.offsets->at[position] * row.element;
+        const int64_t position = row.order == nullptr ? position_ : row.order[position_];
+        const char* const token = row.base + row.offsets[position] * row.element;
         if (row.write) {
           for (int64_t byte = 0; byte < row.bytes; byte += 64) __builtin_prefetch(token + byte, 1, 2);
         } else {
           for (int64_t byte = 0; byte < row.bytes; byte += 64) __builtin_prefetch(token + byte, 0, 2);
         }
       }
-      if (position_ == size) ++row_, position_ = 0;
+      if (position_ == row.count) ++row_, position_ = 0;
     }
   }
   void all() {
@@ -239,8 +144,9 @@ class Prefetch {
  private:
   struct Row {
     const char* base;
-    const Offsets* offsets;
-    int64_t element, bytes;
+    const int64_t* offsets;
+    const int64_t* order;
+    int64_t count, element, bytes;
     bool write;
   };
   std::vector<Row> rows_;
@@ -256,7 +162,7 @@ struct Units {
 
 inline Units units_of(const Problem& p, const RowPlan& plan, int64_t threads) {
   Units units{p.batch * p.kv_heads / plan.lines, p.axis[0].dilation, p.axis[1].dilation, 1};
-  const int64_t whole = units.count(), most = group_at(p, 0, 0).blocks();
+  const int64_t whole = units.count(), most = group_at(p, plan, 0, 0).blocks();
   // Slabs pack the key rows at their seams twice: only as many as balance wants.
   while (units.slabs < most && whole * units.slabs % threads != 0 && whole * units.slabs < 8 * threads) ++units.slabs;
   return units;
@@ -268,6 +174,7 @@ struct Stop {
   int64_t parity = 0;  // of the row group's turn
   bool new_unit = false;
   Group group{};
+  int64_t first_block = 0, last_block = 0;  // the unit's
   Block block;
 };
 
@@ -275,15 +182,15 @@ struct Stop {
 class Walk {
  public:
   Walk(const Problem& p, const RowPlan& plan, const Units& units, int64_t begin, int64_t end)
-      : p_(p), head_groups_(HeadGroups(p, plan).row_groups()), units_(units), unit_(begin - 1), end_(end) {}
+      : p_(p), plan_(plan), head_groups_(HeadGroups(p, plan).row_groups()), units_(units), unit_(begin - 1), end_(end) {}
 
   bool next(Stop& stop) {
     bool new_unit = false;
     while (block_ >= last_) {
       if (++unit_ >= end_) return false;
       const int64_t slab = unit_ % units_.slabs, residues = unit_ / units_.slabs;
-      group_ = group_at(p_, residues / units_.residues1 % units_.residues0, residues % units_.residues1);
-      block_ = group_.blocks() * slab / units_.slabs;
+      group_ = group_at(p_, plan_, residues / units_.residues1 % units_.residues0, residues % units_.residues1);
+      first_ = block_ = group_.blocks() * slab / units_.slabs;
       last_ = group_.blocks() * (slab + 1) / units_.slabs;
       new_unit = true;
     }
@@ -292,7 +199,9 @@ class Walk {
     stop.parity = turn_of(unit_) & 1;
     stop.new_unit = new_unit;
     stop.group = group_;
-    plan_block(p_, group_, block_++, stop.block);
+    stop.first_block = first_;
+    stop.last_block = last_;
+    plan_block(p_, plan_, group_, block_++, stop.block);
     return true;
   }
 
@@ -306,9 +215,10 @@ class Walk {
   int64_t turn_of(int64_t unit) const { return unit / units_.slabs / units_.residues1 / units_.residues0; }
 
   const Problem& p_;
+  const RowPlan& plan_;
   const int64_t head_groups_;
   const Units units_;
-  int64_t unit_, end_, block_ = 0, last_ = 0;
+  int64_t unit_, end_, first_ = 0, block_ = 0, last_ = 0;
   Group group_{};
 };
 

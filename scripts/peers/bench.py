@@ -4,6 +4,11 @@ Reads shapes as `natten bench --list` prints them, loads libnatten.so into Pytho
 times, in turn and in one process: natten::na, NATTEN 0.17.5's CPU operators, FlexAttention
 (compiled, with the same bias and mask), dense scaled_dot_product_attention and a matrix
 product. Outputs are compared with NATTEN's before anything is timed.
+
+In each round every contender runs once, then for --block milliseconds. The mean of the
+block is the round's figure, as in torch.utils.benchmark; the first call, which comes after
+all the others swept the caches, is kept apart ("cold"). With --cold there are no blocks
+and the first call is the figure. Figures are medians over rounds.
 """
 import argparse
 import json
@@ -112,19 +117,31 @@ def contenders(shape, dtype, train, peers):
     return runs
 
 
-def once(run, leaves, train):
-    start = time.perf_counter()
+def call(run, leaves, train):
+    """One pass with fresh results; gradients of the one before are dropped."""
     if train and leaves:
+        for t in leaves:
+            if t is not None:
+                t.grad = None
         out = run()
         out.backward(out)
     else:
         with torch.no_grad():
             run()
-    took = time.perf_counter() - start
-    for t in leaves:
-        if t is not None:
-            t.grad = None
-    return took
+
+
+def timed(run, leaves, train, block):
+    """Seconds of a first call, and of a call in the block that follows (None: no block)."""
+    start = time.perf_counter()
+    call(run, leaves, train)
+    first = time.perf_counter() - start
+    if not block:
+        return first, None
+    calls, start = 0, time.perf_counter()
+    while calls == 0 or time.perf_counter() - start < block:
+        call(run, leaves, train)
+        calls += 1
+    return first, (time.perf_counter() - start) / calls
 
 
 def compare(runs, shape, dtype):
@@ -149,6 +166,8 @@ def main():
     parser.add_argument("--shapes", required=True, help="JSON file as printed by natten bench --list")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--block", type=float, default=20, metavar="MS", help="length of a contender's block")
+    parser.add_argument("--cold", action="store_true", help="single calls, each after all the others")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--peers", nargs="*", default=["dense", "flex"], choices=["dense", "flex"],
                         help="besides NATTEN, which always runs; FlexAttention compiles for a minute per shape")
@@ -164,36 +183,47 @@ def main():
     if not shapes:
         sys.exit(f"no shape's name contains {args.match!r}")
 
+    peers = ("natten 0.17.5", "dense", "flex")
+    block = 0 if args.cold else args.block / 1e3
     rows = []
-    header = f"{'shape':44} {'pass':17} {'gonatten ms':>12} {'GFLOP/s':>8} {'of sgemm':>8}"
+    print(f"{args.dtype}, {args.threads} threads, " +
+          ("single calls" if args.cold else f"blocks of {args.block:g} ms") + f", medians of {args.rounds} rounds")
+    header = f"{'shape':44} {'pass':17} {'gonatten ms':>12} {'min-max':>15} {'cold ms':>8} {'GFLOP/s':>8} {'of sgemm':>8}"
     print(header, " natten 0.17.5    dense     flex   max diff")
     for shape in shapes:
         name = "{name} {spatial} K{kernel_size} d{dilation}".format(**shape)[:44]
         for train in (False, True):
             runs = contenders(shape, dtype, train, args.peers)
             worst = compare(runs, shape, dtype)
-            seconds = {key: [] for key in runs}
+            cold, warm = ({key: [] for key in runs} for _ in range(2))
             for round_ in range(args.rounds + 1):
                 for key, (run, leaves) in runs.items():
-                    took = once(run, leaves, train)
+                    first, mean = timed(run, leaves, train, block if round_ > 0 else 0)
                     if round_ > 0:
-                        seconds[key].append(took)
-            median = {key: statistics.median(values) for key, values in seconds.items()}
+                        cold[key].append(first)
+                        warm[key].append(first if mean is None else mean)
+            median = {key: statistics.median(values) for key, values in warm.items()}
+            first = {key: statistics.median(values) for key, values in cold.items()}
             work = 4 * shape["batch"] * shape["heads"] * shape["dim"]
             for n in shape["spatial"] + shape["kernel_size"]:
                 work *= n
             work *= 3.5 if train else 1
             rate = work / median["gonatten"] / 1e9
             share = rate / (2 * 1024**3 / median["sgemm"] / 1e9)
-            times = {key: median[key] / median["gonatten"] for key in ("natten 0.17.5", "dense", "flex") if key in median}
-            cells = " ".join(f"{times[key]:8.1f}x" if key in times else "        -" for key in ("natten 0.17.5", "dense", "flex"))
+            times = {key: median[key] / median["gonatten"] for key in peers if key in median}
+            cold_times = {key: first[key] / first["gonatten"] for key in peers if key in median}
+            cells = " ".join(f"{times[key]:8.1f}x" if key in times else "        -" for key in peers)
             what = "forward+backward" if train else "forward"
-            print(f"{name:44} {what:17} {1e3 * median['gonatten']:12.3f} {rate:8.1f} {100 * share:7.0f}%      {cells}   {max(worst.values()):.1e}", flush=True)
-            rows.append({"shape": shape, "pass": what, "median_seconds": median, "useful_gflops": rate,
-                         "share_of_sgemm": share, "speedup": times, "difference": worst})
+            spread = f"{1e3 * min(warm['gonatten']):.3f}-{1e3 * max(warm['gonatten']):.3f}"
+            print(f"{name:44} {what:17} {1e3 * median['gonatten']:12.3f} {spread:>15} {1e3 * first['gonatten']:8.3f} "
+                  f"{rate:8.1f} {100 * share:7.0f}%      {cells}   {max(worst.values()):.1e}", flush=True)
+            rows.append({"shape": shape, "pass": what, "median_seconds": median, "cold_median_seconds": first,
+                         "seconds": warm, "useful_gflops": rate, "share_of_sgemm": share, "speedup": times,
+                         "cold_speedup": cold_times, "difference": worst})
     if args.json:
         with open(args.json, "w") as f:
-            json.dump(rows, f, indent=1)
+            json.dump({"dtype": args.dtype, "threads": args.threads, "block_ms": 1e3 * block, "rounds": args.rounds,
+                       "rows": rows}, f, indent=1)
 
 
 if __name__ == "__main__":

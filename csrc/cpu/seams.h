@@ -1,0 +1,93 @@
+// Where slabs of one unit meet: key positions that more than one of them sees. Each slab leaves its share of their
+// gradients, and a last pass adds the shares up in the slabs' order.
+#pragma once
+
+#include "walk.h"
+
+namespace natten::cpu {
+namespace NATTEN_ISA {
+
+// Gradients of the packed positions begin .. end - 1 of a key row, as one slab left them.
+template <class E>
+struct Seam {
+  int64_t z, y, begin, end;
+  std::vector<E> keys, values;
+};
+
+struct Range {
+  int64_t begin, end;
+};
+
+// Which positions of a group's key rows the slab at hand sees alone.
+class Ownership {
+ public:
+  void reset(const Problem& p, const RowPlan& plan, const Stop& stop, int64_t slabs) {
+    plan_ = &plan;
+    strips_ = stop.group.strips;
+    first_block_ = stop.first_block, last_block_ = stop.last_block;
+    shared_.clear();
+    if (slabs > 1 && strips_ == 0) find_shared_rows(p, stop.group, slabs);
+  }
+
+  Range of(int64_t key_row) const {
+    if (strips_ == 0) return {0, shared_.empty() || !shared_[key_row] ? plan_->length() : 0};
+    Range own{0, plan_->length()};
+    if (key_row * strips_ < first_block_) own.begin = plan_->strips[(first_block_ - 1) % strips_].last_key;
+    if ((key_row + 1) * strips_ > last_block_) own.end = plan_->strips[last_block_ % strips_].first_key;
+    return own;
+  }
+
+ private:
+  void find_shared_rows(const Problem& p, const Group& group, int64_t slabs) {
+    shared_.assign(group.size0 * group.size1, 0);
+    std::vector<int64_t> seen(shared_.size(), -1);
+    Block block;
+    for (int64_t slab = 0; slab < slabs; ++slab) {
+      for (int64_t b = group.blocks() * slab / slabs; b < group.blocks() * (slab + 1) / slabs; ++b) {
+        plan_block(p, *plan_, group, b, block);
+        for (const Step& step : block.steps) {
+          const int64_t row = group.key_row(step.z, step.y);
+          if (seen[row] >= 0 && seen[row] != slab) shared_[row] = 1;
+          seen[row] = slab;
+        }
+      }
+    }
+  }
+
+  const RowPlan* plan_ = nullptr;
+  int64_t strips_ = 0, first_block_ = 0, last_block_ = 0;
+  std::vector<char> shared_;  // key rows; empty: none is
+};
+
+// The sum of the seams of one key row.
+template <class E>
+struct SeamSum {
+  std::vector<E> keys, values;
+  std::vector<char> seen;  // positions
+
+  void add(const Seam<E>& seam, int64_t length, int64_t channels, int64_t value_channels) {
+    if (seen.empty()) {
+      keys.assign(length * channels, E(0));
+      values.assign(length * value_channels, E(0));
+      seen.assign(length, 0);
+    }
+    E *const k = keys.data() + seam.begin * channels, *const v = values.data() + seam.begin * value_channels;
+    for (size_t i = 0; i < seam.keys.size(); ++i) k[i] += seam.keys[i];
+    for (size_t i = 0; i < seam.values.size(); ++i) v[i] += seam.values[i];
+    std::fill(seen.begin() + seam.begin, seen.begin() + seam.end, 1);
+  }
+
+  // Calls write(begin, end) for every run of positions that has a sum.
+  template <class Write>
+  void each_run(const Write& write) const {
+    const int64_t length = static_cast<int64_t>(seen.size());
+    for (int64_t begin = 0, end; begin < length; begin = end) {
+      end = begin + 1;
+      while (end < length && seen[end] == seen[begin]) ++end;
+      if (seen[begin]) write(begin, end);
+    }
+  }
+};
+
+}  // namespace NATTEN_ISA
+}  // namespace natten::cpu
