@@ -22,8 +22,8 @@ class BiasSums {
   // Adds the slopes of one tile's logits over one chunk: [row][slot][lane], rows row_stride apart.
   void add(const Tile& tile, int64_t member, const Block& block, const Chunk& chunk, const E* slopes,
            int64_t row_stride) {
-    const int64_t row_size = bias_.kernel * W;
-    E* const table = sums_.data() + member * member_size_ + tile.pattern * bias_.rows * row_size;
+    const int64_t row_size = (block.stacked ? W : bias_.kernel) * W;
+    E* const table = sums_.data() + member * member_size_ + tile.pattern * bias_.rows * bias_.kernel * W;
     for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
       const Step& step = block.steps[s];
       for (int i = step.low; i < step.high; ++i) {

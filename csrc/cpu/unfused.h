@@ -87,7 +87,6 @@ class UnfusedWorker {
         sums_at_(natural_at_ + (call.query_sums.data != nullptr ? (length_ + p.axis[2].kernel) * channels_ : 0)),
         row_size_(odd_lines<E>(
             sums_at_ + (call.key_sums.data != nullptr ? (length_ + p.axis[2].kernel) * channels_ : 0))),
-        long_rows_(length_ * std::max(call.dim, p.slots()) * static_cast<int64_t>(sizeof(T)) > kMostAhead),
         bias_sums_(plan, bias, call.drpb != nullptr),
         q_tile_(dims_ * kRows * W),
         q_natural_(kRows * W * channels_),
@@ -109,16 +108,16 @@ class UnfusedWorker {
       more = walk.next(ahead);
       if (here.new_unit) {
         ring_.reset(p_, here.group, row_size_);
-        if (call_.slabs > 1 && call_.key_sums.data != nullptr) shared_ = shared_rows(p_, here.group, call_.slabs);
+        if (call_.key_sums.data != nullptr) ownership_.reset(p_, plan_, here, call_.slabs);
       }
       pack_keys(here);
       map_slots(here);
-      const int64_t members = p_.heads / p_.kv_heads;
-      const int64_t work = here.block.chunks.size() * plan_.tiles.size() * members * here.block.rows;
+      const int64_t members = p_.heads / p_.kv_heads, tiles = here.block.last_tile - here.block.first_tile;
+      const int64_t work = here.block.chunks.size() * tiles * members * here.block.rows;
       if (more) plan_prefetch(ahead);
       const int64_t share = (prefetch_.tokens() + work - 1) / work;
-      for (const Tile& tile : plan_.tiles) {
-        for (int64_t member = 0; member < members; ++member) run_tile(here, tile, member, share);
+      for (int64_t t = here.block.first_tile; t < here.block.last_tile; ++t) {
+        for (int64_t member = 0; member < members; ++member) run_tile(here, plan_.tiles[t], member, share);
       }
       prefetch_.clear();
       if (!more || ahead.new_unit) finish_unit(here, more ? &ahead : nullptr);
@@ -130,19 +129,16 @@ class UnfusedWorker {
   void join_seams(const Units& units, int64_t first_unit) {
     Stop stop;  // of the first slab that has a row: some have none
     if (!Walk(p_, plan_, units, first_unit, first_unit + units.slabs).next(stop)) return;
-    std::vector<SeamRow<E>*> first(stop.group.size0 * stop.group.size1, nullptr);
+    std::vector<SeamSum<E>> sums(stop.group.size0 * stop.group.size1);
     for (int64_t unit = first_unit; unit < first_unit + units.slabs; ++unit) {
-      for (SeamRow<E>& row : leftovers_.seams[unit]) {
-        SeamRow<E>*& sum = first[row.z * stop.group.size1 + row.y];
-        if (sum == nullptr) {
-          sum = &row;
-        } else {
-          for (size_t i = 0; i < row.gradients.size(); ++i) sum->gradients[i] += row.gradients[i];
-        }
+      for (const Seam<E>& seam : leftovers_.seams[unit]) {
+        sums[stop.group.key_row(seam.z, seam.y)].add(seam, length_, channels_, 0);
       }
     }
-    for (const SeamRow<E>* row : first) {
-      if (row != nullptr) write_key_sums(stop, row->z, row->y, row->gradients.data());
+    for (size_t row = 0; row < sums.size(); ++row) {
+      const SeamSum<E>& sum = sums[row];
+      const int64_t z = row / stop.group.size1, y = row % stop.group.size1;
+      sum.each_run([&](int64_t begin, int64_t end) { write_key_sums(stop, z, y, sum.keys.data(), begin, end); });
     }
   }
 
@@ -170,34 +166,52 @@ class UnfusedWorker {
   // A tensor's row i of the block, of query heads `member`.
   template <class U>
   U* query_row(const Stop& stop, const View& view, int i, int64_t member) const {
-    return row_of<U>(p_, stop.group, view, stop.block.z, stop.block.y + i) + member * view.head;
+    return row_of<U>(p_, stop.group, view, stop.block.z, stop.block.y + stop.block.row_step(i)) + member * view.head;
   }
 
   void pack_keys(const Stop& stop) {
-    const Places& places = place(stop);
-    const int64_t* const at = places.keys.at.data();
+    const Block& block = stop.block;
     rows_.clear();
     reads_.clear(), writes_.clear();
-    for (const Step& step : stop.block.steps) {
+    for (const Step& step : block.steps) {
       bool fresh;
       if (call_.key_sums.data != nullptr) {
         ring_.visit_replaced(step.z, step.y, [&](int64_t z, int64_t y, E* row) { flush(stop, z, y, row); });
       }
       E* const row = ring_.row(step.z, step.y, fresh);
       if (fresh) {
-        const T* const keys = row_of<const T>(p_, stop.group, call_.keys, step.z, step.y);
-        for (int64_t i = 0; i < length_ && call_.dots.data != nullptr; i += W) {
-          transpose(keys, at + i, static_cast<int>(std::min<int64_t>(W, length_ - i)), E(1), row + i, stride_);
-        }
-        if (call_.query_sums.data != nullptr) {
-          pack_natural<S>(keys, at, length_, call_.dim, row + natural_at_, channels_);
-        }
-        if (call_.key_sums.data != nullptr) std::fill(row + sums_at_, row + row_size_, E(0));
+        done_ = block.first_key;
+        packed_ = done_ / W * W;
       }
+      if (call_.key_sums.data != nullptr && stop.group.strips > 0 && done_ < block.first_key) {
+        flush_range(stop, step.z, step.y, row, done_, block.first_key);
+        done_ = block.first_key;
+      }
+      if (packed_ < block.last_key) {
+        const int64_t end = std::min(round_up(block.last_key, W), length_);
+        pack_row(stop, step, row, packed_, end);
+        packed_ = end;
+      }
+      reached_ = block.last_key;
       rows_.push_back(row);
       const int64_t first = step.first * channels_, slot = step.slot * W;
       reads_.push_back({row + natural_at_ + first, slot, step.count, step.low, step.high});
       writes_.push_back({row + sums_at_ + first, slot, step.count, step.low, step.high});
+    }
+  }
+
+  // Packed positions begin .. end - 1 of a key row; their sums start at zero.
+  void pack_row(const Stop& stop, const Step& step, E* row, int64_t begin, int64_t end) {
+    const T* const keys = row_of<const T>(p_, stop.group, call_.keys, step.z, step.y);
+    const int64_t* const at = place(stop).keys.at.data();
+    for (int64_t i = begin; i < end && call_.dots.data != nullptr; i += W) {
+      transpose(keys, at + i, static_cast<int>(std::min<int64_t>(W, end - i)), E(1), row + i, stride_);
+    }
+    if (call_.query_sums.data != nullptr) {
+      pack_natural<S>(keys, at + begin, end - begin, call_.dim, row + natural_at_ + begin * channels_, channels_);
+    }
+    if (call_.key_sums.data != nullptr) {
+      std::fill(row + sums_at_ + begin * channels_, row + sums_at_ + end * channels_, E(0));
     }
   }
 
@@ -218,7 +232,7 @@ class UnfusedWorker {
     runs_.resize(block.chunks.size() * kRows);
     for (std::vector<SlotRun>& runs : runs_) runs.clear();
     for (int i = 0; i < block.rows; ++i) {
-      const RowWindow window = row_window(p_.axis[1], stop.group.size1, block.y + i);
+      const RowWindow window = row_window(p_.axis[1], stop.group.size1, block.y + block.row_step(i));
       holes_[i] = planes.count * window.count < p_.axis[0].kernel * kernel1;
       for (size_t c = 0; c < block.chunks.size(); ++c) {
         const Chunk& chunk = block.chunks[c];
@@ -226,7 +240,8 @@ class UnfusedWorker {
         for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
           const Step& step = block.steps[s];
           if (i < step.low || i >= step.high) continue;
-          const int64_t slot = ((step.z - planes.first) * kernel1 + step.y - window.first) * kernel2 + step.first;
+          const int64_t row = (step.z - planes.first) * kernel1 + step.y - window.first;
+          const int64_t slot = row * kernel2 + step.first - block.lane_step(i, W);
           if (!runs.empty() && runs.back().slot + runs.back().count == slot &&
               runs.back().at + runs.back().count == step.slot) {
             runs.back().count += step.count;
@@ -239,14 +254,17 @@ class UnfusedWorker {
   }
 
   void plan_prefetch(const Stop& stop) {
-    if (long_rows_) return;
-    const Places& places = place(stop);
     const Block& block = stop.block;
-    for (int i = 0; i < block.rows; ++i) {
+    const int64_t query = block.first_query, last_query = block.last_query;
+    const int64_t most = (last_query - query) * std::max(call_.dim, p_.slots());
+    if (most * static_cast<int64_t>(sizeof(T)) > kMostAhead) return;
+    const Places& places = place(stop);
+    for (int i = 0; i < (block.stacked ? 1 : block.rows); ++i) {
       for (int64_t member = 0; member < p_.heads / p_.kv_heads; ++member) {
-        const auto add = [&](auto zero, const View& view, const Offsets& offsets, int64_t dim) {
-          using U = typename decltype(zero)::type;
-          if (view.data != nullptr) prefetch_.add(query_row<U>(stop, view, i, member), offsets, dim);
+        const auto add = [&](auto kind, const View& view, const Offsets& offsets, int64_t dim) {
+          using U = typename decltype(kind)::type;
+          if (view.data == nullptr) return;
+          prefetch_.add(query_row<U>(stop, view, i, member), offsets, query, last_query, dim);
         };
         add(Kind<const T>(), call_.queries, places.queries, call_.dim);
         add(Kind<T>(), call_.dots, places.dots, p_.slots());
@@ -255,8 +273,10 @@ class UnfusedWorker {
       }
     }
     for (const Step& step : block.steps) {
-      if (step.first > 0 || (!stop.new_unit && ring_.holds(step.z, step.y))) continue;
-      prefetch_.add(row_of<const T>(p_, stop.group, call_.keys, step.z, step.y), places.keys, call_.dim);
+      if (step.first > 0) continue;
+      const bool held = !stop.new_unit && ring_.holds(step.z, step.y);
+      prefetch_.add(row_of<const T>(p_, stop.group, call_.keys, step.z, step.y), places.keys,
+                    held ? packed_ : block.first_key, block.last_key, call_.dim);
     }
   }
 
@@ -264,14 +284,18 @@ class UnfusedWorker {
     const Places& places = place(stop);
     const Block& block = stop.block;
     const bool dots = call_.dots.data != nullptr, weights = call_.weights.data != nullptr;
+    // Where a tensor has the queries of row i.
+    const auto at = [&](const Offsets& offsets, int i) {
+      return offsets.at.data() + tile.first + block.lane_step(i, W);
+    };
     for (int i = 0; i < block.rows && call_.queries.data != nullptr; ++i) {
       const T* const row = query_row<const T>(stop, call_.queries, i, member);
-      const int64_t* const at = places.queries.at.data() + tile.first;
-      if (dots) transpose(row, at, tile.lanes, call_.factor, q_tile_.data() + i * W, kRows * W);
+      if (dots) transpose(row, at(places.queries, i), tile.lanes, call_.factor, q_tile_.data() + i * W, kRows * W);
       if (call_.key_sums.data != nullptr) {
-        pack_natural<S>(row, at, tile.lanes, call_.dim, q_natural_.data() + i * W * channels_, channels_, call_.factor);
+        pack_natural<S>(row, at(places.queries, i), tile.lanes, call_.dim, q_natural_.data() + i * W * channels_,
+                        channels_, call_.factor);
       }
-      if (dots && holes_[i]) fill_row(query_row<T>(stop, call_.dots, i, member), places.dots, tile);
+      if (dots && holes_[i]) fill_row(query_row<T>(stop, call_.dots, i, member), at(places.dots, i), tile.lanes);
     }
     for (size_t c = 0; c < block.chunks.size(); ++c) {
       if (dots) {
@@ -280,8 +304,8 @@ class UnfusedWorker {
         for (int i = 0; i < block.rows; ++i) {
           T* const row = query_row<T>(stop, call_.dots, i, member);
           for (const SlotRun& run : runs_[c * kRows + i]) {
-            store_slots<S>(scores_.data() + i * kRowStride + run.at * W, run.count, row + run.slot,
-                           places.dots.at.data() + tile.first, tile.lanes);
+            store_slots<S>(scores_.data() + i * kRowStride + run.at * W, run.count, row + run.slot, at(places.dots, i),
+                           tile.lanes);
           }
           if (!weights) prefetch_.some(prefetches);
         }
@@ -290,7 +314,7 @@ class UnfusedWorker {
         for (int i = 0; i < block.rows; ++i) {
           const T* const row = query_row<const T>(stop, call_.weights, i, member);
           for (const SlotRun& run : runs_[c * kRows + i]) {
-            pack_transposed<S>(row + run.slot, places.weights.at.data() + tile.first, tile.lanes, run.count, E(1),
+            pack_transposed<S>(row + run.slot, at(places.weights, i), tile.lanes, run.count, E(1),
                                scores_.data() + i * kRowStride + run.at * W, W);
           }
           prefetch_.some(prefetches);
@@ -301,11 +325,10 @@ class UnfusedWorker {
     }
   }
 
-  // All slots of a tile's queries in one row.
-  void fill_row(T* row, const Offsets& offsets, const Tile& tile) const {
-    for (int l = 0; l < tile.lanes; ++l) {
-      T* const slots = row + offsets.at[tile.first + l];
-      std::fill(slots, slots + p_.slots(), static_cast<T>(call_.missing));
+  // All slots of some queries.
+  void fill_row(T* row, const int64_t* offset, int lanes) const {
+    for (int l = 0; l < lanes; ++l) {
+      std::fill(row + offset[l], row + offset[l] + p_.slots(), static_cast<T>(call_.missing));
     }
   }
 
@@ -318,7 +341,7 @@ class UnfusedWorker {
     job.factor = call_.factor;
     job.index = tile.shifted ? nullptr : tile.index.data();
     job.bias_step = tile.uniform ? 1 : W;
-    job.bias_row = bias_.row_stride(tile);
+    job.bias_row = stop.block.stacked ? W : bias_.row_stride(tile);
     job.row_stride = kRowStride;
     for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
       const Step& step = stop.block.steps[s];
@@ -365,6 +388,7 @@ class UnfusedWorker {
       output.partial_row = W * channels_;
       output.partial_stride = channels_;
       output.offset = place(stop).query_sums.at.data() + tile.first;
+      output.offset_row = block.lane_step(1, W);
       output.row_count = block.rows;
       output.channels = call_.dim;
       for (int i = 0; i < block.rows; ++i) output.rows[i] = query_row<T>(stop, call_.query_sums, i, member);
@@ -392,19 +416,35 @@ class UnfusedWorker {
     }
   }
 
-  // Writes a finished row of key sums, or leaves this slab's share of it.
+  // A key row that no later block sees.
   void flush(const Stop& stop, int64_t z, int64_t y, const E* row) {
-    if (call_.slabs > 1 && shared_[z * stop.group.size1 + y]) {
-      leftovers_.seams[stop.unit].push_back({z, y, std::vector<E>(row + sums_at_, row + row_size_)});
+    if (stop.group.strips > 0) {
+      flush_range(stop, z, y, row, done_, reached_);
     } else {
-      write_key_sums(stop, z, y, row + sums_at_);
+      flush_range(stop, z, y, row, 0, length_);
     }
   }
 
-  void write_key_sums(const Stop& stop, int64_t z, int64_t y, const E* from) {
+  // Writes finished key sums, or leaves this slab's share of them.
+  void flush_range(const Stop& stop, int64_t z, int64_t y, const E* row, int64_t begin, int64_t end) {
+    const Range own = ownership_.of(stop.group.key_row(z, y));
+    const int64_t first = std::clamp(own.begin, begin, end), last = std::clamp(own.end, first, end);
+    leave(stop, z, y, row + sums_at_, begin, first);
+    write_key_sums(stop, z, y, row + sums_at_, first, last);
+    leave(stop, z, y, row + sums_at_, last, end);
+  }
+
+  void leave(const Stop& stop, int64_t z, int64_t y, const E* sums, int64_t begin, int64_t end) {
+    if (begin == end) return;
+    leftovers_.seams[stop.unit].push_back(
+        {z, y, begin, end, std::vector<E>(sums + begin * channels_, sums + end * channels_), {}});
+  }
+
+  // from: of position 0.
+  void write_key_sums(const Stop& stop, int64_t z, int64_t y, const E* from, int64_t begin, int64_t end) {
     const std::vector<int64_t>& offsets = place(stop).key_sums.at;
     T* const row = row_of<T>(p_, stop.group, call_.key_sums, z, y);
-    for (int64_t i = 0; i < length_; ++i) {
+    for (int64_t i = begin; i < end; ++i) {
       for (int64_t d = 0; d < call_.dim; d += W) {
         const int n = static_cast<int>(std::min<int64_t>(W, call_.dim - d));
         S::store_as(row + offsets[i] + d, S::load(from + i * channels_ + d), n);
@@ -423,13 +463,14 @@ class UnfusedWorker {
   const UnfusedCall<T>& call_;
   Leftovers<E>& leftovers_;
   const int64_t length_, channels_, stride_, dims_, natural_at_, sums_at_, row_size_;
-  const bool long_rows_;
   Ring<E> ring_;
   Prefetch prefetch_;
   Places places_[2];
   BiasSums<S, E> bias_sums_;
-  std::vector<char> shared_;  // key rows that other slabs see too
-  std::vector<E*> rows_;      // of each step: its packed row, its keys, its sums
+  Ownership ownership_;
+  int64_t packed_ = 0;  // positions of the key row at hand that are packed; of all others the whole row is
+  int64_t done_ = 0, reached_ = 0;  // of a strip's key row: sums before done_ are written, from reached_ on none
+  std::vector<E*> rows_;            // of each step: its packed row, its keys, its sums
   std::vector<SumStep<E>> reads_, writes_;
   std::vector<std::vector<SlotRun>> runs_;  // of each chunk and query row
   bool holes_[kRows] = {};                  // query rows that lack whole key rows
