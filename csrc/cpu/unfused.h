@@ -83,7 +83,8 @@ class UnfusedWorker {
         stride_(odd_lines<E>(round_up(length_, W))),
         dims_((call.dim + O::kWidth - 1) / O::kWidth),
         // One row of the ring, as far as it is wanted: keys transposed, keys, sums of queries.
-        natural_at_(call.dots.data != nullptr ? dims_ * stride_ : 0),
+        // Picks and shifted loads reach past the end of the transposed ones; what they find there is not used.
+        natural_at_(call.dots.data != nullptr ? dims_ * stride_ + odd_lines<E>(p.axis[2].kernel + 2 * W) : 0),
         sums_at_(natural_at_ + (call.query_sums.data != nullptr ? (length_ + p.axis[2].kernel) * channels_ : 0)),
         row_size_(odd_lines<E>(
             sums_at_ + (call.key_sums.data != nullptr ? (length_ + p.axis[2].kernel) * channels_ : 0))),
