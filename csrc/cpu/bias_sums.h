@@ -2,6 +2,7 @@
 // are at work, folded into the entries of each head when a unit is done.
 #pragma once
 
+#include "bias.h"
 #include "walk.h"
 
 namespace natten::cpu {
@@ -17,7 +18,9 @@ class BiasSums {
       : plan_(plan),
         bias_(bias),
         member_size_(bias.patterns * bias.rows * bias.kernel * W),
-        sums_(wanted ? bias.heads.per_key * member_size_ : 0) {}
+        sums_(wanted ? bias.heads.per_key * member_size_ : 0) {
+    if (wanted) clear();
+  }
 
   // Adds the slopes of one tile's logits over one chunk: [row][slot][lane], rows row_stride apart.
   void add(const Tile& tile, int64_t member, const Block& block, const Chunk& chunk, const E* slopes,
@@ -55,11 +58,13 @@ class BiasSums {
         }
       }
     }
-    std::fill(sums_.data(), sums_.data() + bias_.heads.per_key * member_size_, E(0));
+    clear();
     return folded;
   }
 
  private:
+  void clear() { std::fill(sums_.data(), sums_.data() + bias_.heads.per_key * member_size_, E(0)); }
+
   const RowPlan& plan_;
   const BiasTable<E>& bias_;
   const int64_t member_size_;

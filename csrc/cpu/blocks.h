@@ -46,6 +46,14 @@ struct Block {
   int row_step(int i) const { return stacked ? 0 : i; }
   int64_t lane_step(int i, int width) const { return stacked ? i * width : 0; }
 
+  // Calls of between() that products of one pass make at least (see products.h).
+  template <class S>
+  int64_t turns() const {
+    int64_t scores = 0;
+    for (const Step& step : steps) scores += (step.count + S::kOffsets - 1) / S::kOffsets;
+    return (last_tile - first_tile) * (scores + static_cast<int64_t>(chunks.size()) * S::kLanes / 4);
+  }
+
   void clear() {
     steps.clear();
     chunks.clear();
@@ -88,13 +96,6 @@ inline Group group_at(const Problem& p, const RowPlan& plan, int64_t residue0, i
   const bool flat = p.axis[0].kernel == 1 && p.axis[1].kernel == 1;
   return {residue0, residue1, group_size(p.axis[0], residue0), group_size(p.axis[1], residue1),
           flat ? static_cast<int64_t>(plan.strips.size()) : 0};
-}
-
-// The row (z, y) of a group in a tensor.
-template <class T>
-inline T* row_of(const Problem& p, const Group& group, const View& view, int64_t z, int64_t y) {
-  return static_cast<T*>(view.data) + (group.residue0 + z * p.axis[0].dilation) * view.axis[0] +
-         (group.residue1 + y * p.axis[1].dilation) * view.axis[1];
 }
 
 // The window offsets of row 0 that a piece of `count` others is cut into, so that each fits a chunk.

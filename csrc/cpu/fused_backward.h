@@ -26,7 +26,8 @@ struct BackwardCall {
   const Problem& p;
   const RowPlan& plan;
   const BiasTable<acc_t<T>>& bias;
-  const View &q, &k, &v, &out, &lse, &dout, &dq, &dk, &dv;
+  const Layout q, k, v, out, lse, dout, dq, dk, dv;
+  int64_t members;  // query heads of one key head
   bool bias_gradient;
   bool by_unit;  // sum the bias gradient unit by unit, whichever thread runs it
   int64_t slabs;
@@ -44,6 +45,7 @@ class BackwardWorker {
   BackwardWorker(const BackwardCall<T>& call, Leftovers<E>& leftovers)
       : call_(call),
         p_(call.p),
+        bias_(call.p, call.plan, call.bias),
         leftovers_(leftovers),
         length_(call.plan.length()),
         channels_(round_up(call.p.dim, W)),
@@ -68,6 +70,7 @@ class BackwardWorker {
       const BiasTable<E>& bias = call.bias;
       member_size_ = bias.patterns * bias.rows * bias.kernel * W;
       bias_sums_.reset(bias.heads.per_key * member_size_);
+      std::fill(bias_sums_.data(), bias_sums_.data() + bias.heads.per_key * member_size_, E(0));
     }
     std::fill(rescale_[0], rescale_[0] + kRows * W, E(1));
     std::fill(scale_[0], scale_[0] + kRows * W, static_cast<E>(p_.scale));
@@ -88,14 +91,13 @@ class BackwardWorker {
         ownership_.reset(p_, call_.plan, here, call_.slabs);
       }
       pack_keys(here);
-      const int64_t members = p_.heads / p_.kv_heads, tiles = here.block.last_tile - here.block.first_tile;
-      const int64_t work = here.block.steps.size() * tiles * members;
+      bias_.turn_to(here.row_group);
       if (more) plan_prefetch(ahead);
-      const int64_t share = (prefetch_.tokens() + work - 1) / work;
+      prefetch_.spread(here.block.turns<S>() * call_.members);
       for (int64_t t = here.block.first_tile; t < here.block.last_tile; ++t) {
-        for (int64_t member = 0; member < members; ++member) run_tile(here, call_.plan.tiles[t], member, share);
+        for (int64_t member = 0; member < call_.members; ++member) run_tile(here, call_.plan.tiles[t], member);
       }
-      prefetch_.clear();
+      prefetch_.all();
       if (!more || ahead.new_unit) {
         ring_.visit_all([&](int64_t z, int64_t y, E* row) { flush(here, z, y, row); });
         const HeadGroups& heads = call_.bias.heads;
@@ -127,33 +129,6 @@ class BackwardWorker {
   }
 
  private:
-  struct Places {
-    int64_t row_group = -1;
-    Offsets q, k, v, out, lse, dout, dq, dk, dv;
-  };
-
-  Places& place(const Stop& stop) {
-    Places& places = places_[stop.parity];
-    if (places.row_group != stop.row_group) {
-      const int64_t pair = stop.row_group * call_.plan.lines, per_key = p_.heads / p_.kv_heads;
-      const auto put = [&](Offsets& offsets, const View& view, int64_t heads) {
-        offsets.place(p_, call_.plan, view, pair, heads);
-      };
-      put(places.q, call_.q, per_key), put(places.k, call_.k, 1), put(places.v, call_.v, 1);
-      put(places.out, call_.out, per_key), put(places.lse, call_.lse, per_key);
-      put(places.dout, call_.dout, per_key), put(places.dq, call_.dq, per_key);
-      put(places.dk, call_.dk, 1), put(places.dv, call_.dv, 1);
-      places.row_group = stop.row_group;
-    }
-    return places;
-  }
-
-  // A tensor's row i of the block, of query heads `member`.
-  template <class U>
-  U* query_row(const Stop& stop, const View& view, int i, int64_t member) const {
-    return row_of<U>(p_, stop.group, view, stop.block.z, stop.block.y + stop.block.row_step(i)) + member * view.head;
-  }
-
   void pack_keys(const Stop& stop) {
     const Block& block = stop.block;
     key_rows_.clear();
@@ -186,10 +161,9 @@ class BackwardWorker {
 
   // Packed positions begin .. end - 1 of a key row; their gradients start at zero.
   void pack_row(const Stop& stop, const Step& step, E* row, int64_t begin, int64_t end) {
-    const Places& places = place(stop);
-    const T* const k_row = row_of<const T>(p_, stop.group, call_.k, step.z, step.y);
-    const T* const v_row = row_of<const T>(p_, stop.group, call_.v, step.z, step.y);
-    const int64_t *const k_at = places.k.at.data(), *const v_at = places.v.at.data();
+    const T* const k_row = call_.k.template row<const T>(stop, step.z, step.y);
+    const T* const v_row = call_.v.template row<const T>(stop, step.z, step.y);
+    const int64_t *const k_at = call_.k.at.data(), *const v_at = call_.v.at.data();
     for (int64_t i = begin; i < end; i += W) {
       const int n = static_cast<int>(std::min<int64_t>(W, end - i));
       transpose(k_row, k_at + i, n, p_.dim, E(1), row + i, stride_);
@@ -238,9 +212,8 @@ class BackwardWorker {
 
   // keys, values: of position 0.
   void write_keys(const Stop& stop, int64_t z, int64_t y, const E* keys, const E* values, int64_t begin, int64_t end) {
-    const Places& places = place(stop);
-    write(row_of<T>(p_, stop.group, call_.dk, z, y), places.dk.at, keys, p_.dim, channels_, begin, end);
-    write(row_of<T>(p_, stop.group, call_.dv, z, y), places.dv.at, values, p_.value_dim, value_channels_, begin, end);
+    write(call_.dk.template row<T>(stop, z, y), call_.dk.at, keys, p_.dim, channels_, begin, end);
+    write(call_.dv.template row<T>(stop, z, y), call_.dv.at, values, p_.value_dim, value_channels_, begin, end);
   }
 
   void write(T* row, const std::vector<int64_t>& offsets, const E* from, int64_t dim, int64_t stride, int64_t begin,
@@ -257,42 +230,39 @@ class BackwardWorker {
     const Block& block = stop.block;
     const int64_t query = block.first_query, last_query = block.last_query;
     if ((last_query - query) * p_.dim * static_cast<int64_t>(sizeof(T)) > kMostAhead) return;
-    const Places& places = place(stop);
-    const int64_t members = p_.heads / p_.kv_heads;
     for (int i = 0; i < (block.stacked ? 1 : block.rows); ++i) {
-      for (int64_t member = 0; member < members; ++member) {
-        prefetch_.add(query_row<const T>(stop, call_.q, i, member), places.q, query, last_query, p_.dim);
-        prefetch_.add(query_row<const T>(stop, call_.dout, i, member), places.dout, query, last_query, p_.value_dim);
-        prefetch_.add(query_row<T>(stop, call_.dq, i, member), places.dq, query, last_query, p_.dim);
+      for (int64_t member = 0; member < call_.members; ++member) {
+        prefetch_.add(call_.q.template query_row<const T>(stop, i, member), call_.q, query, last_query, p_.dim);
+        prefetch_.add(call_.dout.template query_row<const T>(stop, i, member), call_.dout, query, last_query,
+                      p_.value_dim);
+        prefetch_.add(call_.dq.template query_row<T>(stop, i, member), call_.dq, query, last_query, p_.dim);
       }
     }
     for (const Step& step : block.steps) {
       if (step.first > 0) continue;
       const bool held = !stop.new_unit && ring_.holds(step.z, step.y);
       const int64_t key = held ? packed_ : block.first_key;
-      prefetch_.add(row_of<const T>(p_, stop.group, call_.k, step.z, step.y), places.k, key, block.last_key, p_.dim);
-      prefetch_.add(row_of<const T>(p_, stop.group, call_.v, step.z, step.y), places.v, key, block.last_key,
-                    p_.value_dim);
+      prefetch_.add(call_.k.template row<const T>(stop, step.z, step.y), call_.k, key, block.last_key, p_.dim);
+      prefetch_.add(call_.v.template row<const T>(stop, step.z, step.y), call_.v, key, block.last_key, p_.value_dim);
     }
   }
 
-  void run_tile(const Stop& stop, const Tile& tile, int64_t member, int64_t prefetches) {
-    const Places& places = place(stop);
+  void run_tile(const Stop& stop, const Tile& tile, int64_t member) {
     const Block& block = stop.block;
     Output<E, T> output{};
     const bool whole = block.chunks.size() == 1 && !p_.delta_of_out;
     for (int i = 0; i < block.rows; ++i) {
-      const T* const q_row = query_row<const T>(stop, call_.q, i, member);
-      const T* const dout_row = query_row<const T>(stop, call_.dout, i, member);
+      const T* const q_row = call_.q.template query_row<const T>(stop, i, member);
+      const T* const dout_row = call_.dout.template query_row<const T>(stop, i, member);
       const int64_t first = tile.first + block.lane_step(i, W);
-      const int64_t *const q_at = places.q.at.data() + first, *const dout_at = places.dout.at.data() + first;
+      const int64_t *const q_at = call_.q.at.data() + first, *const dout_at = call_.dout.at.data() + first;
       const E scale = static_cast<E>(p_.scale), log2e = static_cast<E>(1.4426950408889634);
       transpose(q_row, q_at, tile.lanes, p_.dim, scale * log2e, q_tile_.data() + i * W, kRows * W);
       transpose(dout_row, dout_at, tile.lanes, p_.value_dim, E(1), dout_tile_.data() + i * W, kRows * W);
       pack_natural<S>(q_row, q_at, tile.lanes, p_.dim, q_natural_.data() + i * W * channels_, channels_, scale);
       pack_natural<S>(dout_row, dout_at, tile.lanes, p_.value_dim, dout_natural_.data() + i * W * value_channels_,
                       value_channels_);
-      output.rows[i] = query_row<T>(stop, call_.dq, i, member);
+      output.rows[i] = call_.dq.template query_row<T>(stop, i, member);
       read_lse(stop, tile, member, i);
       if (!whole) compute_delta(stop, tile, member, i);
     }
@@ -303,15 +273,16 @@ class BackwardWorker {
     output.partial = partial_.data();
     output.partial_row = W * channels_;
     output.partial_stride = channels_;
-    output.offset = places.dq.at.data() + tile.first;
+    output.offset = call_.dq.at.data() + tile.first;
     output.offset_row = block.lane_step(1, W);
     output.row_count = block.rows;
     output.channels = p_.dim;
 
+    const auto fetch = [&] { prefetch_.turn(); };
     for (size_t c = 0; c < block.chunks.size(); ++c) {
       const Chunk& chunk = block.chunks[c];
       const int64_t first = chunk.first_step, count = chunk.step_count;
-      score_chunk(stop, tile, member, chunk, prefetches);
+      score_chunk(stop, tile, member, chunk);
       for (int i = 0; i < block.rows; ++i) {
         slopes_of_row(chunk.ranges[i], weights_.data() + i * kRowStride, slopes_.data() + i * kRowStride, i, whole);
       }
@@ -320,9 +291,9 @@ class BackwardWorker {
       output.last = c + 1 == block.chunks.size();
       const SumJob<E> job{k_sums_.data() + first, count, channels_, start, slopes_.data(), kRowStride};
       if (block.rows == 1) {
-        sum_tile<S, Single<S>, E, T, 1>(job, output, tile.lanes, channels_);
+        sum_tile<S, Single<S>, E, T, 1>(job, output, tile.lanes, channels_, fetch);
       } else {
-        sum_tile<S, Single<S>, E, T, kRows>(job, output, tile.lanes, channels_);
+        sum_tile<S, Single<S>, E, T, kRows>(job, output, tile.lanes, channels_, fetch);
       }
       scatter_tile<S>(dk_sums_.data() + first, count, start, channels_, slopes_.data(), kRowStride, q_natural_.data(),
                       tile.lanes);
@@ -333,8 +304,8 @@ class BackwardWorker {
 
   // lse in base 2; lanes without a query get weights of zero.
   void read_lse(const Stop& stop, const Tile& tile, int64_t member, int i) {
-    const E* const row = query_row<const E>(stop, call_.lse, i, member);
-    const int64_t* const offsets = place(stop).lse.at.data() + tile.first + stop.block.lane_step(i, W);
+    const E* const row = call_.lse.template query_row<const E>(stop, i, member);
+    const int64_t* const offsets = call_.lse.at.data() + tile.first + stop.block.lane_step(i, W);
     for (int l = 0; l < W; ++l) {
       lse_[i][l] = l < tile.lanes ? row[offsets[l]] * static_cast<E>(1.4426950408889634)
                                   : std::numeric_limits<E>::infinity();
@@ -342,8 +313,8 @@ class BackwardWorker {
   }
 
   void compute_delta(const Stop& stop, const Tile& tile, int64_t member, int i) {
-    const T* const row = query_row<const T>(stop, call_.out, i, member);
-    const int64_t* const offsets = place(stop).out.at.data() + tile.first + stop.block.lane_step(i, W);
+    const T* const row = call_.out.template query_row<const T>(stop, i, member);
+    const int64_t* const offsets = call_.out.at.data() + tile.first + stop.block.lane_step(i, W);
     for (int l = 0; l < W; ++l) delta_[i][l] = 0;
     for (int l = 0; l < tile.lanes; ++l) {
       const E* const slope = dout_natural_.data() + (i * W + l) * value_channels_;
@@ -359,14 +330,15 @@ class BackwardWorker {
   }
 
   // Scores of the queries into weights_, of their gradients into slopes_.
-  void score_chunk(const Stop& stop, const Tile& tile, int64_t member, const Chunk& chunk, int64_t prefetches) {
-    const E* const bias_base = call_.bias.of(call_.plan, tile, call_.bias.heads.group(stop.row_group, member));
+  void score_chunk(const Stop& stop, const Tile& tile, int64_t member, const Chunk& chunk) {
+    const E* const bias_base = bias_.of(tile, member);
     ScoreJob<E> job;
     job.k_stride = stride_;
     job.index = tile.shifted ? nullptr : tile.index.data();
     job.bias_step = tile.uniform ? 1 : W;
-    job.bias_row = stop.block.stacked ? W : call_.bias.row_stride(tile);
+    job.bias_row = stop.block.stacked ? W : bias_.row_stride(tile);
     job.row_stride = kRowStride;
+    const auto fetch = [&] { prefetch_.turn(); };
     for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
       const Step& step = stop.block.steps[s];
       const int64_t to = step.low * kRowStride + step.slot * W;
@@ -376,15 +348,14 @@ class BackwardWorker {
       job.k = key_rows_[s] + tile.base + step.first;
       job.bias = bias_base == nullptr ? nullptr : bias_base + step.bias_row * job.bias_row + step.first * job.bias_step;
       job.scores = weights_.data() + to;
-      score<S, O>(job, step.high - step.low, step.count);
+      score<S, O>(job, step.high - step.low, step.count, fetch);
       job.dim = value_dims_;
       job.factor = E(1);
       job.q = dout_tile_.data() + step.low * W;
       job.k = key_rows_[s] + v_at_ + tile.base + step.first;
       job.bias = nullptr;
       job.scores = slopes_.data() + to;
-      score<S, O>(job, step.high - step.low, step.count);
-      prefetch_.some(prefetches);
+      score<S, O>(job, step.high - step.low, step.count, fetch);
     }
   }
 
@@ -458,13 +429,13 @@ class BackwardWorker {
 
   const BackwardCall<T>& call_;
   const Problem& p_;
+  LaneBias<E> bias_;
   Leftovers<E>& leftovers_;
   const int64_t length_, channels_, value_channels_, stride_, dims_, value_dims_, v_at_, natural_at_, dk_at_, dv_at_,
       row_size_;
   int64_t member_size_ = 0;
   Ring<E> ring_;
   Prefetch prefetch_;
-  Places places_[2];
   Ownership ownership_;
   int64_t packed_ = 0;  // positions of the key row at hand that are packed; of all others the whole row is
   int64_t done_ = 0, reached_ = 0;  // of a strip's key row: gradients before done_ are written, from reached_ on none

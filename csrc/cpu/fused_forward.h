@@ -4,7 +4,8 @@
 
 #include <ATen/Parallel.h>
 
-#include "walk.h"
+#include "bias.h"
+#include "layout.h"
 
 namespace natten::cpu {
 namespace NATTEN_ISA {
@@ -58,9 +59,9 @@ struct Output {
   E* partial;  // [rows][lanes][stride]
   int64_t partial_row, partial_stride;
   T* rows[kRows];
-  const int64_t* offset;   // of each column
-  int64_t offset_row;      // from row to row
-  int columns;             // of C that exist
+  const int64_t* offset;  // of each column
+  int64_t offset_row;     // from row to row
+  int columns;            // of C that exist
   int row_count;
   int64_t channels;
 };
@@ -104,9 +105,9 @@ void sum_block(const SumJob<E>& job, const Output<E, T>& out, int64_t channel) {
   }
 }
 
-// All query columns and channels of a tile.
-template <class S, class O, class E, class T, int R, int N, int C>
-void sum_columns(SumJob<E> job, Output<E, T> out, int lanes, int64_t channel) {
+// All query columns and channels of a tile; between() is called after each few columns.
+template <class S, class O, class E, class T, int R, int N, int C, class Between>
+void sum_columns(SumJob<E> job, Output<E, T> out, int lanes, int64_t channel, const Between& between) {
   const Output<E, T> whole = out;
   const SumJob<E> all = job;
   for (int c = 0; c < lanes; c += C) {
@@ -118,11 +119,13 @@ void sum_columns(SumJob<E> job, Output<E, T> out, int lanes, int64_t channel) {
     out.offset = whole.offset + c;
     out.columns = lanes - c;
     sum_block<S, O, E, T, C, R, N>(job, out, channel);
+    between();
   }
 }
 
-template <class S, class O, class E, class T, int R>
-void sum_tile(const SumJob<E>& job, const Output<E, T>& out, int lanes, int64_t padded_channels) {
+template <class S, class O, class E, class T, int R, class Between>
+void sum_tile(const SumJob<E>& job, const Output<E, T>& out, int lanes, int64_t padded_channels,
+              const Between& between) {
   constexpr int W = S::kLanes, N = S::kSumVectors, A = S::kAccumulators;
   // Query columns at a time, whose accumulators have n vectors each.
   constexpr auto columns = [](int n) { return std::clamp(A / R / n, 1, W < 4 ? W : 4); };
@@ -131,11 +134,11 @@ void sum_tile(const SumJob<E>& job, const Output<E, T>& out, int lanes, int64_t 
   for (int64_t piece = 0; piece < pieces; ++piece) {
     const int64_t n = vectors * (piece + 1) / pieces - channel / W;
     if constexpr (N >= 4) {
-      if (n == 4) sum_columns<S, O, E, T, R, 4, columns(4)>(job, out, lanes, channel);
-      if (n == 3) sum_columns<S, O, E, T, R, 3, columns(3)>(job, out, lanes, channel);
+      if (n == 4) sum_columns<S, O, E, T, R, 4, columns(4)>(job, out, lanes, channel, between);
+      if (n == 3) sum_columns<S, O, E, T, R, 3, columns(3)>(job, out, lanes, channel, between);
     }
-    if (n == 2) sum_columns<S, O, E, T, R, 2, columns(2)>(job, out, lanes, channel);
-    if (n == 1) sum_columns<S, O, E, T, R, 1, columns(1)>(job, out, lanes, channel);
+    if (n == 2) sum_columns<S, O, E, T, R, 2, columns(2)>(job, out, lanes, channel, between);
+    if (n == 1) sum_columns<S, O, E, T, R, 1, columns(1)>(job, out, lanes, channel, between);
     channel += n * W;
   }
 }
@@ -146,7 +149,20 @@ struct ForwardCall {
   const Problem& p;
   const RowPlan& plan;
   const BiasTable<acc_t<T>>& bias;
-  const View &q, &k, &v, &out, &lse;
+  int64_t members;  // query heads of one key head
+  Layout q, k, v, out, lse;
+
+  ForwardCall(const Problem& p_, const RowPlan& plan_, const BiasTable<acc_t<T>>& bias_, const View& q_, const View& k_,
+              const View& v_, const View& out_, const View& lse_)
+      : p(p_),
+        plan(plan_),
+        bias(bias_),
+        members(p.heads / p.kv_heads),
+        q(p, plan, q_, members),
+        k(p, plan, k_, 1),
+        v(p, plan, v_, 1),
+        out(p, plan, out_, members),
+        lse(p, plan, lse_, members) {}
 };
 
 // One thread's share of a call.
@@ -162,6 +178,7 @@ class ForwardWorker {
   explicit ForwardWorker(const ForwardCall<T>& call)
       : call_(call),
         p_(call.p),
+        bias_(call.p, call.plan, call.bias),
         length_(call.plan.length()),
         channels_(round_up(call.p.value_dim, W)),
         k_stride_(odd_lines<E>(round_up(length_, W))),
@@ -186,46 +203,18 @@ class ForwardWorker {
       more = walk.next(ahead);
       if (here.new_unit) ring_.reset(p_, here.group, row_size_);
       pack_keys(here);
-      const int64_t members = p_.heads / p_.kv_heads, tiles = here.block.last_tile - here.block.first_tile;
-      const int64_t work = here.block.steps.size() * tiles * members;
+      bias_.turn_to(here.row_group);
       if (more) plan_prefetch(ahead);
-      const int64_t share = (prefetch_.tokens() + work - 1) / work;
+      prefetch_.spread(here.block.turns<S>() * call_.members);
       for (int64_t t = here.block.first_tile; t < here.block.last_tile; ++t) {
-        for (int64_t member = 0; member < members; ++member) run_tile(here, call_.plan.tiles[t], member, share);
+        for (int64_t member = 0; member < call_.members; ++member) run_tile(here, call_.plan.tiles[t], member);
       }
-      prefetch_.clear();
+      prefetch_.all();
       std::swap(here, ahead);
     }
   }
 
  private:
-  // Where one row group lies in each tensor.
-  struct Places {
-    int64_t row_group = -1;
-    Offsets q, k, v, out, lse;
-  };
-
-  // This row group and the next one are at hand at a time.
-  Places& place(const Stop& stop) {
-    Places& places = places_[stop.parity];
-    if (places.row_group != stop.row_group) {
-      const int64_t pair = stop.row_group * call_.plan.lines, per_key = p_.heads / p_.kv_heads;
-      places.q.place(p_, call_.plan, call_.q, pair, per_key);
-      places.k.place(p_, call_.plan, call_.k, pair, 1);
-      places.v.place(p_, call_.plan, call_.v, pair, 1);
-      places.out.place(p_, call_.plan, call_.out, pair, per_key);
-      places.lse.place(p_, call_.plan, call_.lse, pair, per_key);
-      places.row_group = stop.row_group;
-    }
-    return places;
-  }
-
-  // A tensor's row i of the block, of query heads `member`.
-  template <class U>
-  U* query_row(const Stop& stop, const View& view, int i, int64_t member) const {
-    return row_of<U>(p_, stop.group, view, stop.block.z, stop.block.y + stop.block.row_step(i)) + member * view.head;
-  }
-
   void pack_keys(const Stop& stop) {
     key_rows_.clear();
     sums_.clear();
@@ -246,10 +235,9 @@ class ForwardWorker {
 
   // Packed positions begin .. end - 1 of a key row; begin lies on a whole vector.
   void pack_row(const Stop& stop, const Step& step, E* row, int64_t begin, int64_t end) {
-    const Places& places = place(stop);
-    const T* const k_row = row_of<const T>(p_, stop.group, call_.k, step.z, step.y);
-    const T* const v_row = row_of<const T>(p_, stop.group, call_.v, step.z, step.y);
-    const int64_t *const k_at = places.k.at.data(), *const v_at = places.v.at.data();
+    const T* const k_row = call_.k.template row<const T>(stop, step.z, step.y);
+    const T* const v_row = call_.v.template row<const T>(stop, step.z, step.y);
+    const int64_t *const k_at = call_.k.at.data(), *const v_at = call_.v.at.data();
     for (int64_t i = begin; i < end; i += W) {
       const int n = static_cast<int>(std::min<int64_t>(W, end - i));
       if constexpr (O::kWidth == 1) {
@@ -274,22 +262,19 @@ class ForwardWorker {
   void plan_prefetch(const Stop& stop) {
     const Block& block = stop.block;
     if (!fits_ahead(block)) return;
-    const Places& places = place(stop);
     const int64_t query = block.first_query, last_query = block.last_query;
-    const int64_t members = p_.heads / p_.kv_heads;
     for (int i = 0; i < (block.stacked ? 1 : block.rows); ++i) {
-      for (int64_t member = 0; member < members; ++member) {
-        prefetch_.add(query_row<const T>(stop, call_.q, i, member), places.q, query, last_query, p_.dim);
-        prefetch_.add(query_row<T>(stop, call_.out, i, member), places.out, query, last_query, p_.value_dim);
+      for (int64_t member = 0; member < call_.members; ++member) {
+        prefetch_.add(call_.q.template query_row<const T>(stop, i, member), call_.q, query, last_query, p_.dim);
+        prefetch_.add(call_.out.template query_row<T>(stop, i, member), call_.out, query, last_query, p_.value_dim);
       }
     }
     for (const Step& step : block.steps) {
       if (step.first > 0) continue;
       const bool held = !stop.new_unit && ring_.holds(step.z, step.y);
       const int64_t key = held ? packed_ : block.first_key;
-      prefetch_.add(row_of<const T>(p_, stop.group, call_.k, step.z, step.y), places.k, key, block.last_key, p_.dim);
-      prefetch_.add(row_of<const T>(p_, stop.group, call_.v, step.z, step.y), places.v, key, block.last_key,
-                    p_.value_dim);
+      prefetch_.add(call_.k.template row<const T>(stop, step.z, step.y), call_.k, key, block.last_key, p_.dim);
+      prefetch_.add(call_.v.template row<const T>(stop, step.z, step.y), call_.v, key, block.last_key, p_.value_dim);
     }
   }
 
@@ -304,23 +289,22 @@ class ForwardWorker {
     }
   }
 
-  void run_tile(const Stop& stop, const Tile& tile, int64_t member, int64_t prefetches) {
-    const Places& places = place(stop);
+  void run_tile(const Stop& stop, const Tile& tile, int64_t member) {
     const Block& block = stop.block;
     Output<E, T> output{};
-    output.offset = places.out.at.data() + tile.first;
+    output.offset = call_.out.at.data() + tile.first;
     output.offset_row = block.lane_step(1, W);
     output.row_count = block.rows;
     output.channels = p_.value_dim;
     for (int i = 0; i < block.rows; ++i) {
-      const T* const q_row = query_row<const T>(stop, call_.q, i, member);
-      const int64_t* const q_at = places.q.at.data() + tile.first + block.lane_step(i, W);
+      const T* const q_row = call_.q.template query_row<const T>(stop, i, member);
+      const int64_t* const q_at = call_.q.at.data() + tile.first + block.lane_step(i, W);
       if constexpr (O::kWidth == 1) {
         pack_transposed<S>(q_row, q_at, tile.lanes, p_.dim, factor_, q_tile_.data() + i * W, kRows * W);
       } else {
         pack_transposed_pairs<O>(q_row, q_at, tile.lanes, p_.dim, q_tile_.data() + i * W, kRows * W);
       }
-      output.rows[i] = query_row<T>(stop, call_.out, i, member);
+      output.rows[i] = call_.out.template query_row<T>(stop, i, member);
     }
     if (!fits_ahead(block)) prefetch_lines(output, tile);
     int64_t start[W];
@@ -331,11 +315,12 @@ class ForwardWorker {
     output.partial_row = W * channels_;
     output.partial_stride = channels_;
 
+    const auto fetch = [&] { prefetch_.turn(); };
     for (size_t c = 0; c < block.chunks.size(); ++c) {
       const Chunk& chunk = block.chunks[c];
       output.first = c == 0;
       output.last = c + 1 == block.chunks.size();
-      score_chunk(stop, tile, member, chunk, prefetches);
+      score_chunk(stop, tile, member, chunk);
       for (int i = 0; i < block.rows; ++i) {
         softmax_chunk<S>(chunk.ranges[i], scores_.data() + i * kRowStride, highest_[i], total_[i], rescale_[i],
                          output.first);
@@ -345,23 +330,23 @@ class ForwardWorker {
       const SumJob<E> job{
           sums_.data() + chunk.first_step, chunk.step_count, channels_, start, scores_.data(), kRowStride};
       if (block.rows == 1) {
-        sum_tile<S, O, E, T, 1>(job, output, tile.lanes, channels_);
+        sum_tile<S, O, E, T, 1>(job, output, tile.lanes, channels_, fetch);
       } else {
-        sum_tile<S, O, E, T, kRows>(job, output, tile.lanes, channels_);
+        sum_tile<S, O, E, T, kRows>(job, output, tile.lanes, channels_, fetch);
       }
     }
-    if (call_.lse.data != nullptr) store_lse(stop, tile, member, places);
+    if (call_.lse.view.data != nullptr) store_lse(stop, tile, member);
   }
 
-  void score_chunk(const Stop& stop, const Tile& tile, int64_t member, const Chunk& chunk, int64_t prefetches) {
-    const E* const bias_base = call_.bias.of(call_.plan, tile, call_.bias.heads.group(stop.row_group, member));
+  void score_chunk(const Stop& stop, const Tile& tile, int64_t member, const Chunk& chunk) {
+    const E* const bias_base = bias_.of(tile, member);
     ScoreJob<E> job;
     job.k_stride = k_stride_;
     job.dim = dims_;
     job.factor = factor_;
     job.index = tile.shifted ? nullptr : tile.index.data();
     job.bias_step = tile.uniform ? 1 : W;
-    job.bias_row = stop.block.stacked ? W : call_.bias.row_stride(tile);
+    job.bias_row = stop.block.stacked ? W : bias_.row_stride(tile);
     job.row_stride = kRowStride;
     for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
       const Step& step = stop.block.steps[s];
@@ -369,8 +354,7 @@ class ForwardWorker {
       job.k = key_rows_[s] + tile.base + step.first;
       job.bias = bias_base == nullptr ? nullptr : bias_base + step.bias_row * job.bias_row + step.first * job.bias_step;
       job.scores = scores_.data() + step.low * kRowStride + step.slot * W;
-      score<S, O>(job, step.high - step.low, step.count);
-      prefetch_.some(prefetches);
+      score<S, O>(job, step.high - step.low, step.count, [&] { prefetch_.turn(); });
     }
   }
 
@@ -388,24 +372,24 @@ class ForwardWorker {
     }
   }
 
-  void store_lse(const Stop& stop, const Tile& tile, int64_t member, const Places& places) {
+  void store_lse(const Stop& stop, const Tile& tile, int64_t member) {
     for (int i = 0; i < stop.block.rows; ++i) {
       E natural[W];
       const V sum = S::add(S::load(highest_[i]), S::log2(S::load(total_[i])));
       S::store(natural, S::mul(sum, S::set(static_cast<E>(0.6931471805599453))));
-      E* const row = query_row<E>(stop, call_.lse, i, member);
-      const int64_t* const at = places.lse.at.data() + tile.first + stop.block.lane_step(i, W);
+      E* const row = call_.lse.template query_row<E>(stop, i, member);
+      const int64_t* const at = call_.lse.at.data() + tile.first + stop.block.lane_step(i, W);
       for (int l = 0; l < tile.lanes; ++l) row[at[l]] = natural[l];
     }
   }
 
   const ForwardCall<T>& call_;
   const Problem& p_;
+  LaneBias<E> bias_;
   const int64_t length_, channels_, k_stride_, dims_, k_size_, row_size_;
   const E factor_;
   Ring<E> ring_;
   Prefetch prefetch_;
-  Places places_[2];
   int64_t packed_ = 0;            // positions of the key row at hand that are packed; of all others the whole row is
   std::vector<E*> key_rows_;      // of each step
   std::vector<SumStep<E>> sums_;  // of each step
@@ -416,7 +400,7 @@ class ForwardWorker {
 template <class S, class T>
 void tiled_forward(const Problem& p, const RowPlan& plan, const BiasTable<acc_t<T>>& bias, const View& q, const View& k,
                    const View& v, const View& out, const View& lse) {
-  const ForwardCall<T> call{p, plan, bias, q, k, v, out, lse};
+  const ForwardCall<T> call(p, plan, bias, q, k, v, out, lse);
   const Units units = units_of(p, plan, at::get_num_threads());
   at::parallel_for(0, units.count(), 1, [&](int64_t begin, int64_t end) {
 #ifdef NATTEN_HAS_PAIRS

@@ -42,67 +42,23 @@ RowPlan plan_of(const Problem& p, bool fixed) {
   return RowPlan(p.axis[2], lines_per_row(p, S::kLanes, threads_of(fixed)), S::kLanes, S::kOffsets);
 }
 
-// The problem of the key heads from `first` on, `count` of them, and their part of each tensor.
-struct Part {
-  Problem p;
-  int64_t first_key, first;  // head of keys, of queries
-  int64_t element;           // bytes
+inline bool is_empty(const Problem& p) { return p.batch * p.heads * p.tokens() == 0; }
 
-  Part(const Problem& whole, int64_t first_, int64_t count, int64_t element_)
-      : p(whole), first_key(first_), first(first_ * (whole.heads / whole.kv_heads)), element(element_) {
-    p.kv_heads = count;
-    p.heads = count * (whole.heads / whole.kv_heads);
-  }
-  View queries(const View& view) const { return shifted(view, first * view.head * element); }
-  View keys(const View& view) const { return shifted(view, first_key * view.head * element); }
-  // Of a View or a table in the accumulation's type E.
-  template <class E>
-  View sums(const View& view) const {
-    return shifted(view, first * view.head * static_cast<int64_t>(sizeof(E)));
-  }
-  template <class E>
-  E* bias(const void* table) const {
-    return table == nullptr ? nullptr : static_cast<E*>(const_cast<void*>(table)) + first * p.bias_entries();
-  }
-
- private:
-  static View shifted(View view, int64_t bytes) {
-    if (view.data != nullptr) view.data = static_cast<char*>(view.data) + bytes;
-    return view;
-  }
-};
-
-// Calls run(part, plan) for parts of the problem whose bias tables, which grow with the square of the slow axes'
-// kernels, are small enough. False: there are none, or nothing to do; nothing was called.
-template <class T, class Run>
-bool in_parts(const Problem& p, bool has_bias, bool fixed, const Run& run) {
-  using E = acc_t<T>;
-  using S = Simd<E>;
-  if (p.batch * p.heads * p.tokens() == 0) return false;
-  for (int64_t count = p.kv_heads; count > 0; count /= 2) {
-    const Part part(p, 0, count, sizeof(T));
-    if (BiasTable<E>::bytes(part.p, plan_of<S>(part.p, fixed), has_bias, S::kLanes) >= most_bias_bytes) continue;
-    for (int64_t first = 0; first < p.kv_heads; first += count) {
-      const Part next(p, first, std::min(count, p.kv_heads - first), sizeof(T));
-      run(next, plan_of<S>(next.p, fixed));
-    }
-    return true;
-  }
-  return false;
+// The lanes' bias grows with the square of the slow axes' kernels: past the limit the general drivers take over.
+template <class E>
+bool bias_fits(const Problem& p, const RowPlan& plan, bool has_bias) {
+  return BiasTable<E>::bytes(p, plan, has_bias) < most_bias_bytes;
 }
 
+// False: not for the tiled drivers; nothing was done.
 template <class T>
-bool unfused(const Problem& p, const UnfusedCall<T>& whole, bool fixed) {
-  using E = acc_t<T>;
-  return in_parts<T>(p, whole.rpb != nullptr || whole.drpb != nullptr, fixed, [&](const Part& part,
-                                                                                 const RowPlan& plan) {
-    UnfusedCall<T> call = whole;
-    call.queries = part.queries(whole.queries), call.keys = part.keys(whole.keys);
-    call.dots = part.queries(whole.dots), call.weights = part.queries(whole.weights);
-    call.query_sums = part.queries(whole.query_sums), call.key_sums = part.keys(whole.key_sums);
-    call.rpb = part.bias<E>(whole.rpb), call.drpb = part.bias<E>(whole.drpb);
-    tiled_unfused<Simd<E>, T>(part.p, plan, call, fixed);
-  });
+bool unfused(const Problem& p, const UnfusedCall<T>& call, bool deterministic) {
+  using S = Simd<acc_t<T>>;
+  if (is_empty(p)) return false;
+  const RowPlan plan = plan_of<S>(p, deterministic);
+  if (!bias_fits<acc_t<T>>(p, plan, call.rpb != nullptr || call.drpb != nullptr)) return false;
+  tiled_unfused<S, T>(p, plan, call, units_of(p, plan, threads_of(deterministic)), deterministic);
+  return true;
 }
 #endif
 
@@ -113,12 +69,11 @@ void forward(const Problem& p, c10::ScalarType type, const View& q, const View& 
 #ifdef NATTEN_TILED
     using E = acc_t<T>;
     using S = Simd<E>;
-    const auto run = [&](const Part& part, const RowPlan& plan) {
-      const BiasTable<E> bias(part.p, plan, part.bias<E>(rpb), S::kLanes);
-      tiled_forward<S, T>(part.p, plan, bias, part.queries(q), part.keys(k), part.keys(v), part.queries(out),
-                          part.sums<E>(lse));
-    };
-    if (in_parts<T>(p, rpb != nullptr, false, run)) return;
+    if (is_empty(p)) return;
+    const RowPlan plan = plan_of<S>(p, false);
+    if (bias_fits<E>(p, plan, rpb != nullptr)) {
+      return tiled_forward<S, T>(p, plan, BiasTable<E>(p, plan, rpb), q, k, v, out, lse);
+    }
 #endif
     general_forward<T>(p, q, k, v, rpb, out, lse);
   });
@@ -132,17 +87,32 @@ void backward(const Problem& p, c10::ScalarType type, const View& q, const View&
 #ifdef NATTEN_TILED
     using E = acc_t<T>;
     using S = Simd<E>;
-    const auto run = [&](const Part& part, const RowPlan& plan) {
-      const BiasTable<E> bias(part.p, plan, part.bias<E>(rpb), S::kLanes);
-      const Units units = units_of(part.p, plan, threads_of(deterministic));
-      const View views[] = {part.queries(q),   part.keys(k),       part.keys(v),     part.queries(out), part.sums<E>(lse),
-                            part.queries(dout), part.queries(dq), part.keys(dk), part.keys(dv)};
-      const BackwardCall<T> call{part.p,   plan,     bias,     views[0], views[1], views[2],        views[3],
-                                 views[4], views[5], views[6], views[7], views[8], drpb != nullptr, deterministic,
-                                 units.slabs};
-      tiled_backward<S, T>(call, units, part.bias<E>(drpb));
-    };
-    if (in_parts<T>(p, rpb != nullptr || drpb != nullptr, deterministic, run)) return;
+    if (!is_empty(p)) {
+      const RowPlan plan = plan_of<S>(p, deterministic);
+      if (bias_fits<E>(p, plan, rpb != nullptr || drpb != nullptr)) {
+        const BiasTable<E> bias(p, plan, rpb);
+        const Units units = units_of(p, plan, threads_of(deterministic));
+        const int64_t members = p.heads / p.kv_heads;
+        const auto layout = [&](const View& view, int64_t per_key) { return Layout(p, plan, view, per_key); };
+        const BackwardCall<T> call{p,
+                                   plan,
+                                   bias,
+                                   layout(q, members),
+                                   layout(k, 1),
+                                   layout(v, 1),
+                                   layout(out, members),
+                                   layout(lse, members),
+                                   layout(dout, members),
+                                   layout(dq, members),
+                                   layout(dk, 1),
+                                   layout(dv, 1),
+                                   members,
+                                   drpb != nullptr,
+                                   deterministic,
+                                   units.slabs};
+        return tiled_backward<S, T>(call, units, drpb);
+      }
+    }
 #endif
     general_backward<T>(p, q, k, v, rpb, out, lse, dout, dq, dk, dv, drpb);
   });

@@ -3,36 +3,11 @@
 // ([position][channel], for sums along lanes). Low precision widens here.
 #pragma once
 
-#include <cstdlib>
-#include <memory>
-#include <new>
-
+#include "scratch.h"
 #include "tiles.h"
 
 namespace natten::cpu {
 namespace NATTEN_ISA {
-
-// Scratch memory on cache lines, zero at first.
-template <class E>
-class Buffer {
- public:
-  Buffer() = default;
-  explicit Buffer(int64_t count) { reset(count); }
-  void reset(int64_t count) {
-    const size_t bytes = (static_cast<size_t>(count) * sizeof(E) + 127) / 64 * 64;
-    data_.reset(static_cast<E*>(std::aligned_alloc(64, bytes)));
-    if (data_ == nullptr) throw std::bad_alloc();
-    std::memset(static_cast<void*>(data_.get()), 0, bytes);
-  }
-  E* data() const { return data_.get(); }
-  E& operator[](int64_t i) const { return data_.get()[i]; }
-
- private:
-  struct Free {
-    void operator()(E* p) const { std::free(p); }
-  };
-  std::unique_ptr<E, Free> data_;
-};
 
 inline int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 

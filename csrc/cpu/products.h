@@ -119,9 +119,9 @@ void score_offsets(const ScoreJob<E>& job, int64_t t0) {
   }
 }
 
-// Offsets 0 .. n - 1 of `rows` rows.
-template <class S, class O, class E, int R>
-void score_rows(const ScoreJob<E>& job, int64_t n) {
+// Offsets 0 .. n - 1 of `rows` rows; between() is called after each few.
+template <class S, class O, class E, int R, class Between>
+void score_rows(const ScoreJob<E>& job, int64_t n, const Between& between) {
   constexpr int T = S::kOffsets;
   const int64_t blocks = (n + T - 1) / T;
   int64_t t = 0;
@@ -133,15 +133,16 @@ void score_rows(const ScoreJob<E>& job, int64_t n) {
     if (size == 2) score_offsets<S, O, E, R, 2>(job, t);
     if (size == 1) score_offsets<S, O, E, R, 1>(job, t);
     t += size;
+    between();
   }
 }
 
-template <class S, class O, class E>
-void score(const ScoreJob<E>& job, int rows, int64_t n) {
-  if (rows == 4) return score_rows<S, O, E, 4>(job, n);
-  if (rows == 3) return score_rows<S, O, E, 3>(job, n);
-  if (rows == 2) return score_rows<S, O, E, 2>(job, n);
-  score_rows<S, O, E, 1>(job, n);
+template <class S, class O, class E, class Between>
+void score(const ScoreJob<E>& job, int rows, int64_t n, const Between& between) {
+  if (rows == 4) return score_rows<S, O, E, 4>(job, n, between);
+  if (rows == 3) return score_rows<S, O, E, 3>(job, n, between);
+  if (rows == 2) return score_rows<S, O, E, 2>(job, n, between);
+  score_rows<S, O, E, 1>(job, n, between);
 }
 
 // One key row's share in the sums: rows low .. high - 1 of the block weigh its values.

@@ -30,8 +30,7 @@ extern const Table* const kNeonTable;
 // Chooses the set that later calls use; false when this machine or build lacks it. Null: the best there is.
 bool use_instruction_set(const char* name);
 
-// Bytes of bias tables for the lanes, 64 MB. Where they would be larger, key heads are taken a few at a time; where those
-// of a single one are, the general drivers run. Tests lower it.
+// Bytes of one thread's bias vectors, 64 MB: the tiled drivers take no more. Tests lower it.
 extern std::atomic<double> most_bias_bytes;
 
 }  // namespace natten::cpu

@@ -25,11 +25,25 @@ struct UnfusedCall {
   acc_t<T> missing = 0;       // what dots holds where a causal query has no key
   View weights;               // what the sums are taken with
   View query_sums, key_sums;  // results
-  // For the workers.
   const void* rpb = nullptr;
-  void* drpb = nullptr;   // wanted: the weights' sums by bias entry
-  bool by_unit = false;   // sum the bias gradient unit by unit, whichever thread runs it
-  int64_t slabs = 1;
+  void* drpb = nullptr;  // wanted: the weights' sums by bias entry
+};
+
+// A call as its workers see it.
+template <class T>
+struct UnfusedWork {
+  const Problem& p;
+  const RowPlan& plan;
+  const BiasTable<acc_t<T>>& bias;
+  const Layout queries, keys, dots, weights, query_sums, key_sums;
+  int64_t dim;
+  acc_t<T> factor, missing;
+  int64_t members;  // query heads of one key head
+  bool bias_gradient;
+  bool by_unit;  // sum the bias gradient unit by unit, whichever thread runs it
+  int64_t slabs;
+  bool has_dots = dots.view.data != nullptr, has_weights = weights.view.data != nullptr;
+  bool has_query_sums = query_sums.view.data != nullptr, has_key_sums = key_sums.view.data != nullptr;
 };
 
 // A run of slots that lie side by side in the tensor and in a chunk's scores.
@@ -71,24 +85,22 @@ class UnfusedWorker {
   static constexpr int64_t kRowStride = kChunkSlots * W;
 
  public:
-  UnfusedWorker(const Problem& p, const RowPlan& plan, const BiasTable<E>& bias, const UnfusedCall<T>& call,
-                Leftovers<E>& leftovers)
-      : p_(p),
-        plan_(plan),
-        bias_(bias),
-        call_(call),
+  UnfusedWorker(const UnfusedWork<T>& call, Leftovers<E>& leftovers)
+      : call_(call),
+        p_(call.p),
+        lane_bias_(call.p, call.plan, call.bias),
         leftovers_(leftovers),
-        length_(plan.length()),
+        length_(call.plan.length()),
         channels_(round_up(call.dim, W)),
         stride_(odd_lines<E>(round_up(length_, W))),
         dims_((call.dim + O::kWidth - 1) / O::kWidth),
         // One row of the ring, as far as it is wanted: keys transposed, keys, sums of queries.
         // Picks and shifted loads reach past the end of the transposed ones; what they find there is not used.
-        natural_at_(call.dots.data != nullptr ? dims_ * stride_ + odd_lines<E>(p.axis[2].kernel + 2 * W) : 0),
-        sums_at_(natural_at_ + (call.query_sums.data != nullptr ? (length_ + p.axis[2].kernel) * channels_ : 0)),
+        natural_at_(call.has_dots ? dims_ * stride_ + odd_lines<E>(call.p.axis[2].kernel + 2 * W) : 0),
+        sums_at_(natural_at_ + (call.has_query_sums ? (length_ + call.p.axis[2].kernel) * channels_ : 0)),
         row_size_(odd_lines<E>(
-            sums_at_ + (call.key_sums.data != nullptr ? (length_ + p.axis[2].kernel) * channels_ : 0))),
-        bias_sums_(plan, bias, call.drpb != nullptr),
+            sums_at_ + (call.has_key_sums ? (length_ + call.p.axis[2].kernel) * channels_ : 0))),
+        bias_sums_(call.plan, call.bias, call.bias_gradient),
         q_tile_(dims_ * kRows * W),
         q_natural_(kRows * W * channels_),
         scores_(kRows * kRowStride + W),
@@ -98,7 +110,7 @@ class UnfusedWorker {
   }
 
   void run(const Units& units, int64_t begin, int64_t end) {
-    Walk walk(p_, plan_, units, begin, end);
+    Walk walk(p_, call_.plan, units, begin, end);
     Stop here, ahead;
     bool more = walk.next(here);
     if (more) {
@@ -109,18 +121,18 @@ class UnfusedWorker {
       more = walk.next(ahead);
       if (here.new_unit) {
         ring_.reset(p_, here.group, row_size_);
-        if (call_.key_sums.data != nullptr) ownership_.reset(p_, plan_, here, call_.slabs);
+        if (call_.has_key_sums) ownership_.reset(p_, call_.plan, here, call_.slabs);
       }
       pack_keys(here);
       map_slots(here);
-      const int64_t members = p_.heads / p_.kv_heads, tiles = here.block.last_tile - here.block.first_tile;
-      const int64_t work = here.block.chunks.size() * tiles * members * here.block.rows;
+      if (call_.bias.has_bias) lane_bias_.turn_to(here.row_group);
       if (more) plan_prefetch(ahead);
-      const int64_t share = (prefetch_.tokens() + work - 1) / work;
+      const int64_t chunks = static_cast<int64_t>(here.block.chunks.size());
+      prefetch_.spread((here.block.last_tile - here.block.first_tile) * call_.members * chunks * here.block.rows);
       for (int64_t t = here.block.first_tile; t < here.block.last_tile; ++t) {
-        for (int64_t member = 0; member < members; ++member) run_tile(here, plan_.tiles[t], member, share);
+        for (int64_t member = 0; member < call_.members; ++member) run_tile(here, call_.plan.tiles[t], member);
       }
-      prefetch_.clear();
+      prefetch_.all();
       if (!more || ahead.new_unit) finish_unit(here, more ? &ahead : nullptr);
       std::swap(here, ahead);
     }
@@ -129,7 +141,7 @@ class UnfusedWorker {
   // Adds up what the slabs of one unit left of the rows at their seams, in the slabs' order.
   void join_seams(const Units& units, int64_t first_unit) {
     Stop stop;  // of the first slab that has a row: some have none
-    if (!Walk(p_, plan_, units, first_unit, first_unit + units.slabs).next(stop)) return;
+    if (!Walk(p_, call_.plan, units, first_unit, first_unit + units.slabs).next(stop)) return;
     std::vector<SeamSum<E>> sums(stop.group.size0 * stop.group.size1);
     for (int64_t unit = first_unit; unit < first_unit + units.slabs; ++unit) {
       for (const Seam<E>& seam : leftovers_.seams[unit]) {
@@ -144,39 +156,13 @@ class UnfusedWorker {
   }
 
  private:
-  struct Places {
-    int64_t row_group = -1;
-    Offsets queries, keys, dots, weights, query_sums, key_sums;
-  };
-
-  Places& place(const Stop& stop) {
-    Places& places = places_[stop.parity];
-    if (places.row_group != stop.row_group) {
-      const auto put = [&](Offsets& offsets, const View& view, int64_t per_key) {
-        if (view.data != nullptr) offsets.place(p_, plan_, view, stop.row_group * plan_.lines, per_key);
-      };
-      const int64_t per_key = p_.heads / p_.kv_heads;
-      put(places.queries, call_.queries, per_key), put(places.keys, call_.keys, 1);
-      put(places.dots, call_.dots, per_key), put(places.weights, call_.weights, per_key);
-      put(places.query_sums, call_.query_sums, per_key), put(places.key_sums, call_.key_sums, 1);
-      places.row_group = stop.row_group;
-    }
-    return places;
-  }
-
-  // A tensor's row i of the block, of query heads `member`.
-  template <class U>
-  U* query_row(const Stop& stop, const View& view, int i, int64_t member) const {
-    return row_of<U>(p_, stop.group, view, stop.block.z, stop.block.y + stop.block.row_step(i)) + member * view.head;
-  }
-
   void pack_keys(const Stop& stop) {
     const Block& block = stop.block;
     rows_.clear();
     reads_.clear(), writes_.clear();
     for (const Step& step : block.steps) {
       bool fresh;
-      if (call_.key_sums.data != nullptr) {
+      if (call_.has_key_sums) {
         ring_.visit_replaced(step.z, step.y, [&](int64_t z, int64_t y, E* row) { flush(stop, z, y, row); });
       }
       E* const row = ring_.row(step.z, step.y, fresh);
@@ -184,7 +170,7 @@ class UnfusedWorker {
         done_ = block.first_key;
         packed_ = done_ / W * W;
       }
-      if (call_.key_sums.data != nullptr && stop.group.strips > 0 && done_ < block.first_key) {
+      if (call_.has_key_sums && stop.group.strips > 0 && done_ < block.first_key) {
         flush_range(stop, step.z, step.y, row, done_, block.first_key);
         done_ = block.first_key;
       }
@@ -203,15 +189,15 @@ class UnfusedWorker {
 
   // Packed positions begin .. end - 1 of a key row; their sums start at zero.
   void pack_row(const Stop& stop, const Step& step, E* row, int64_t begin, int64_t end) {
-    const T* const keys = row_of<const T>(p_, stop.group, call_.keys, step.z, step.y);
-    const int64_t* const at = place(stop).keys.at.data();
-    for (int64_t i = begin; i < end && call_.dots.data != nullptr; i += W) {
+    const T* const keys = call_.keys.template row<const T>(stop, step.z, step.y);
+    const int64_t* const at = call_.keys.at.data();
+    for (int64_t i = begin; i < end && call_.has_dots; i += W) {
       transpose(keys, at + i, static_cast<int>(std::min<int64_t>(W, end - i)), E(1), row + i, stride_);
     }
-    if (call_.query_sums.data != nullptr) {
+    if (call_.has_query_sums) {
       pack_natural<S>(keys, at + begin, end - begin, call_.dim, row + natural_at_ + begin * channels_, channels_);
     }
-    if (call_.key_sums.data != nullptr) {
+    if (call_.has_key_sums) {
       std::fill(row + sums_at_ + begin * channels_, row + sums_at_ + end * channels_, E(0));
     }
   }
@@ -259,66 +245,64 @@ class UnfusedWorker {
     const int64_t query = block.first_query, last_query = block.last_query;
     const int64_t most = (last_query - query) * std::max(call_.dim, p_.slots());
     if (most * static_cast<int64_t>(sizeof(T)) > kMostAhead) return;
-    const Places& places = place(stop);
     for (int i = 0; i < (block.stacked ? 1 : block.rows); ++i) {
-      for (int64_t member = 0; member < p_.heads / p_.kv_heads; ++member) {
-        const auto add = [&](auto kind, const View& view, const Offsets& offsets, int64_t dim) {
+      for (int64_t member = 0; member < call_.members; ++member) {
+        const auto add = [&](auto kind, const Layout& layout, int64_t dim) {
           using U = typename decltype(kind)::type;
-          if (view.data == nullptr) return;
-          prefetch_.add(query_row<U>(stop, view, i, member), offsets, query, last_query, dim);
+          if (layout.view.data == nullptr) return;
+          prefetch_.add(layout.template query_row<U>(stop, i, member), layout, query, last_query, dim);
         };
-        add(Kind<const T>(), call_.queries, places.queries, call_.dim);
-        add(Kind<T>(), call_.dots, places.dots, p_.slots());
-        add(Kind<const T>(), call_.weights, places.weights, p_.slots());
-        add(Kind<T>(), call_.query_sums, places.query_sums, call_.dim);
+        add(Kind<const T>(), call_.queries, call_.dim);
+        add(Kind<T>(), call_.dots, p_.slots());
+        add(Kind<const T>(), call_.weights, p_.slots());
+        add(Kind<T>(), call_.query_sums, call_.dim);
       }
     }
     for (const Step& step : block.steps) {
       if (step.first > 0) continue;
       const bool held = !stop.new_unit && ring_.holds(step.z, step.y);
-      prefetch_.add(row_of<const T>(p_, stop.group, call_.keys, step.z, step.y), places.keys,
+      prefetch_.add(call_.keys.template row<const T>(stop, step.z, step.y), call_.keys,
                     held ? packed_ : block.first_key, block.last_key, call_.dim);
     }
   }
 
-  void run_tile(const Stop& stop, const Tile& tile, int64_t member, int64_t prefetches) {
-    const Places& places = place(stop);
+  void run_tile(const Stop& stop, const Tile& tile, int64_t member) {
     const Block& block = stop.block;
-    const bool dots = call_.dots.data != nullptr, weights = call_.weights.data != nullptr;
     // Where a tensor has the queries of row i.
-    const auto at = [&](const Offsets& offsets, int i) {
-      return offsets.at.data() + tile.first + block.lane_step(i, W);
-    };
-    for (int i = 0; i < block.rows && call_.queries.data != nullptr; ++i) {
-      const T* const row = query_row<const T>(stop, call_.queries, i, member);
-      if (dots) transpose(row, at(places.queries, i), tile.lanes, call_.factor, q_tile_.data() + i * W, kRows * W);
-      if (call_.key_sums.data != nullptr) {
-        pack_natural<S>(row, at(places.queries, i), tile.lanes, call_.dim, q_natural_.data() + i * W * channels_,
-                        channels_, call_.factor);
+    const auto at = [&](const Layout& layout, int i) { return layout.at.data() + tile.first + block.lane_step(i, W); };
+    for (int i = 0; i < block.rows && call_.queries.view.data != nullptr; ++i) {
+      const T* const row = call_.queries.template query_row<const T>(stop, i, member);
+      const int64_t* const offset = at(call_.queries, i);
+      if (call_.has_dots) transpose(row, offset, tile.lanes, call_.factor, q_tile_.data() + i * W, kRows * W);
+      if (call_.has_key_sums) {
+        pack_natural<S>(row, offset, tile.lanes, call_.dim, q_natural_.data() + i * W * channels_, channels_,
+                        call_.factor);
       }
-      if (dots && holes_[i]) fill_row(query_row<T>(stop, call_.dots, i, member), at(places.dots, i), tile.lanes);
+      if (call_.has_dots && holes_[i]) {
+        fill_row(call_.dots.template query_row<T>(stop, i, member), at(call_.dots, i), tile.lanes);
+      }
     }
     for (size_t c = 0; c < block.chunks.size(); ++c) {
-      if (dots) {
+      if (call_.has_dots) {
         score_chunk(stop, tile, member, block.chunks[c]);
         fill_missing(tile, block, block.chunks[c], call_.missing);
         for (int i = 0; i < block.rows; ++i) {
-          T* const row = query_row<T>(stop, call_.dots, i, member);
+          T* const row = call_.dots.template query_row<T>(stop, i, member);
           for (const SlotRun& run : runs_[c * kRows + i]) {
-            store_slots<S>(scores_.data() + i * kRowStride + run.at * W, run.count, row + run.slot, at(places.dots, i),
+            store_slots<S>(scores_.data() + i * kRowStride + run.at * W, run.count, row + run.slot, at(call_.dots, i),
                            tile.lanes);
           }
-          if (!weights) prefetch_.some(prefetches);
+          if (!call_.has_weights) prefetch_.turn();
         }
       }
-      if (weights) {
+      if (call_.has_weights) {
         for (int i = 0; i < block.rows; ++i) {
-          const T* const row = query_row<const T>(stop, call_.weights, i, member);
+          const T* const row = call_.weights.template query_row<const T>(stop, i, member);
           for (const SlotRun& run : runs_[c * kRows + i]) {
-            pack_transposed<S>(row + run.slot, at(places.weights, i), tile.lanes, run.count, E(1),
+            pack_transposed<S>(row + run.slot, at(call_.weights, i), tile.lanes, run.count, E(1),
                                scores_.data() + i * kRowStride + run.at * W, W);
           }
-          prefetch_.some(prefetches);
+          prefetch_.turn();
         }
         fill_missing(tile, block, block.chunks[c], E(0));
         sum_chunk(stop, tile, member, c);
@@ -334,15 +318,14 @@ class UnfusedWorker {
   }
 
   void score_chunk(const Stop& stop, const Tile& tile, int64_t member, const Chunk& chunk) {
-    const E* const bias_base =
-        call_.rpb == nullptr ? nullptr : bias_.of(plan_, tile, bias_.heads.group(stop.row_group, member));
+    const E* const bias_base = call_.bias.has_bias ? lane_bias_.of(tile, member) : nullptr;
     ScoreJob<E> job;
     job.k_stride = stride_;
     job.dim = dims_;
     job.factor = call_.factor;
     job.index = tile.shifted ? nullptr : tile.index.data();
     job.bias_step = tile.uniform ? 1 : W;
-    job.bias_row = stop.block.stacked ? W : bias_.row_stride(tile);
+    job.bias_row = stop.block.stacked ? W : lane_bias_.row_stride(tile);
     job.row_stride = kRowStride;
     for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
       const Step& step = stop.block.steps[s];
@@ -350,7 +333,7 @@ class UnfusedWorker {
       job.k = rows_[s] + tile.base + step.first;
       job.bias = bias_base == nullptr ? nullptr : bias_base + step.bias_row * job.bias_row + step.first * job.bias_step;
       job.scores = scores_.data() + step.low * kRowStride + step.slot * W;
-      score<S, O>(job, step.high - step.low, step.count);
+      score<S, O>(job, step.high - step.low, step.count, [] {});
     }
   }
 
@@ -358,13 +341,13 @@ class UnfusedWorker {
   void fill_missing(const Tile& tile, const Block& block, const Chunk& chunk, E value) {
     if (!p_.axis[2].causal) return;
     for (int l = 0; l < tile.lanes; ++l) {
-      const int64_t count = plan_.positions[tile.first + l].count;
+      const int64_t count = call_.plan.positions[tile.first + l].count;
       if (count == p_.axis[2].kernel) continue;
       for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
         const Step& step = block.steps[s];
         for (int i = step.low; i < step.high; ++i) {
           for (int64_t t = std::max<int64_t>(0, count - step.first); t < step.count; ++t) {
-            scores_[i * kRowStride + (step.slot + t) * W + l] = value;
+            scores_.data()[i * kRowStride + (step.slot + t) * W + l] = value;
           }
         }
       }
@@ -376,10 +359,10 @@ class UnfusedWorker {
     const Block& block = stop.block;
     const Chunk& chunk = block.chunks[c];
     const int64_t first = chunk.first_step, count = chunk.step_count;
-    if (call_.drpb != nullptr) bias_sums_.add(tile, member, block, chunk, scores_.data(), kRowStride);
+    if (call_.bias_gradient) bias_sums_.add(tile, member, block, chunk, scores_.data(), kRowStride);
     int64_t start[W];
     for (int l = 0; l < W; ++l) start[l] = tile.base + (l < tile.lanes ? tile.index[l] : 0);
-    if (call_.query_sums.data != nullptr) {
+    if (call_.has_query_sums) {
       Output<E, T> output{};
       output.first = c == 0;
       output.last = c + 1 == block.chunks.size();
@@ -388,30 +371,32 @@ class UnfusedWorker {
       output.partial = partial_.data();
       output.partial_row = W * channels_;
       output.partial_stride = channels_;
-      output.offset = place(stop).query_sums.at.data() + tile.first;
+      output.offset = call_.query_sums.at.data() + tile.first;
       output.offset_row = block.lane_step(1, W);
       output.row_count = block.rows;
       output.channels = call_.dim;
-      for (int i = 0; i < block.rows; ++i) output.rows[i] = query_row<T>(stop, call_.query_sums, i, member);
+      for (int i = 0; i < block.rows; ++i) {
+        output.rows[i] = call_.query_sums.template query_row<T>(stop, i, member);
+      }
       const SumJob<E> job{reads_.data() + first, count, channels_, start, scores_.data(), kRowStride};
       if (block.rows == 1) {
-        sum_tile<S, Single<S>, E, T, 1>(job, output, tile.lanes, channels_);
+        sum_tile<S, Single<S>, E, T, 1>(job, output, tile.lanes, channels_, [] {});
       } else {
-        sum_tile<S, Single<S>, E, T, kRows>(job, output, tile.lanes, channels_);
+        sum_tile<S, Single<S>, E, T, kRows>(job, output, tile.lanes, channels_, [] {});
       }
     }
-    if (call_.key_sums.data != nullptr) {
+    if (call_.has_key_sums) {
       scatter_tile<S>(writes_.data() + first, count, start, channels_, scores_.data(), kRowStride, q_natural_.data(),
                       tile.lanes);
     }
   }
 
   void finish_unit(const Stop& stop, const Stop* next) {
-    if (call_.key_sums.data != nullptr) {
+    if (call_.has_key_sums) {
       ring_.visit_all([&](int64_t z, int64_t y, E* row) { flush(stop, z, y, row); });
     }
-    if (call_.drpb == nullptr) return;
-    const HeadGroups& heads = bias_.heads;
+    if (!call_.bias_gradient) return;
+    const HeadGroups& heads = call_.bias.heads;
     if (next == nullptr || call_.by_unit || heads.group(stop.row_group, 0) != heads.group(next->row_group, 0)) {
       leftovers_.bias[stop.unit] = bias_sums_.fold();
     }
@@ -443,8 +428,8 @@ class UnfusedWorker {
 
   // from: of position 0.
   void write_key_sums(const Stop& stop, int64_t z, int64_t y, const E* from, int64_t begin, int64_t end) {
-    const std::vector<int64_t>& offsets = place(stop).key_sums.at;
-    T* const row = row_of<T>(p_, stop.group, call_.key_sums, z, y);
+    const std::vector<int64_t>& offsets = call_.key_sums.at;
+    T* const row = call_.key_sums.template row<T>(stop, z, y);
     for (int64_t i = begin; i < end; ++i) {
       for (int64_t d = 0; d < call_.dim; d += W) {
         const int n = static_cast<int>(std::min<int64_t>(W, call_.dim - d));
@@ -458,15 +443,13 @@ class UnfusedWorker {
     using type = U;
   };
 
+  const UnfusedWork<T>& call_;
   const Problem& p_;
-  const RowPlan& plan_;
-  const BiasTable<E>& bias_;
-  const UnfusedCall<T>& call_;
+  LaneBias<E> lane_bias_;
   Leftovers<E>& leftovers_;
   const int64_t length_, channels_, stride_, dims_, natural_at_, sums_at_, row_size_;
   Ring<E> ring_;
   Prefetch prefetch_;
-  Places places_[2];
   BiasSums<S, E> bias_sums_;
   Ownership ownership_;
   int64_t packed_ = 0;  // positions of the key row at hand that are packed; of all others the whole row is
@@ -480,26 +463,25 @@ class UnfusedWorker {
 };
 
 template <class S, class O, class T>
-void run_unfused(const Problem& p, const RowPlan& plan, const BiasTable<acc_t<T>>& bias, const UnfusedCall<T>& call,
-                 const Units& units) {
-  using E = acc_t<T>;
-  Leftovers<E> leftovers;
+void run_unfused(const UnfusedWork<T>& call, const Units& units, acc_t<T>* drpb) {
+  Leftovers<acc_t<T>> leftovers;
   leftovers.bias.resize(units.count());
   leftovers.seams.resize(units.count());
   at::parallel_for(0, units.count(), 1, [&](int64_t begin, int64_t end) {
-    UnfusedWorker<S, O, T>(p, plan, bias, call, leftovers).run(units, begin, end);
+    UnfusedWorker<S, O, T>(call, leftovers).run(units, begin, end);
   });
-  if (units.slabs > 1 && call.key_sums.data != nullptr) {
+  if (units.slabs > 1 && call.has_key_sums) {
     at::parallel_for(0, units.count() / units.slabs, 1, [&](int64_t begin, int64_t end) {
-      UnfusedWorker<S, O, T> worker(p, plan, bias, call, leftovers);
+      UnfusedWorker<S, O, T> worker(call, leftovers);
       for (int64_t i = begin; i < end; ++i) worker.join_seams(units, i * units.slabs);
     });
   }
-  if (call.drpb != nullptr) join_bias(p, plan, bias, units, leftovers.bias, static_cast<E*>(call.drpb));
+  if (drpb != nullptr) join_bias(call.p, call.plan, call.bias, units, leftovers.bias, drpb);
 }
 
 template <class S, class T>
-void tiled_unfused(const Problem& p, const RowPlan& plan, UnfusedCall<T> call, bool deterministic) {
+void tiled_unfused(const Problem& p, const RowPlan& plan, const UnfusedCall<T>& call, const Units& units,
+                   bool deterministic) {
   using E = acc_t<T>;
   // The table is for scores in base 2; these are not.
   std::vector<E> rpb;
@@ -507,14 +489,30 @@ void tiled_unfused(const Problem& p, const RowPlan& plan, UnfusedCall<T> call, b
     rpb.assign(static_cast<const E*>(call.rpb), static_cast<const E*>(call.rpb) + p.heads * p.bias_entries());
     for (E& entry : rpb) entry *= static_cast<E>(0.6931471805599453);
   }
-  const BiasTable<E> bias(p, plan, call.rpb != nullptr ? rpb.data() : nullptr, S::kLanes);
-  const Units units = units_of(p, plan, deterministic ? 4 : at::get_num_threads());
-  call.slabs = units.slabs;
-  call.by_unit = deterministic;
+  const BiasTable<E> bias(p, plan, call.rpb != nullptr ? rpb.data() : nullptr);
+  const int64_t members = p.heads / p.kv_heads;
+  const auto layout = [&](const View& view, int64_t per_key) { return Layout(p, plan, view, per_key); };
+  const UnfusedWork<T> work{p,
+                            plan,
+                            bias,
+                            layout(call.queries, members),
+                            layout(call.keys, 1),
+                            layout(call.dots, members),
+                            layout(call.weights, members),
+                            layout(call.query_sums, members),
+                            layout(call.key_sums, 1),
+                            call.dim,
+                            call.factor,
+                            call.missing,
+                            members,
+                            call.drpb != nullptr,
+                            deterministic,
+                            units.slabs};
+  E* const drpb = static_cast<E*>(call.drpb);
 #ifdef NATTEN_HAS_PAIRS
-  if constexpr (std::is_same_v<T, c10::BFloat16>) return run_unfused<S, Pairs, T>(p, plan, bias, call, units);
+  if constexpr (std::is_same_v<T, c10::BFloat16>) return run_unfused<S, Pairs, T>(work, units, drpb);
 #endif
-  run_unfused<S, Single<S>, T>(p, plan, bias, call, units);
+  run_unfused<S, Single<S>, T>(work, units, drpb);
 }
 
 }  // namespace NATTEN_ISA

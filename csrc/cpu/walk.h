@@ -7,35 +7,12 @@
 // that the scores stay in the first-level cache.
 #pragma once
 
-#include <type_traits>
 #include <vector>
 
 #include "blocks.h"
 
 namespace natten::cpu {
 namespace NATTEN_ISA {
-
-constexpr int64_t kMostAhead = 65536;  // bytes of a block's rows; longer ones would push each other out of the cache
-
-// Where the lines of one unit lie in a tensor.
-struct Offsets {
-  std::vector<int64_t> at;         // of each packed position, from the row's base
-  const int64_t* order = nullptr;  // the positions as they follow each other in memory; null: as they are
-
-  // first_pair: the row group's first (batch, key head); per_key: the tensor's heads per key head.
-  void place(const Problem& p, const RowPlan& plan, const View& view, int64_t first_pair, int64_t per_key) {
-    at.resize(plan.length());
-    const int64_t length = p.axis[2].length;
-    for (int64_t line = 0; line < plan.lines; ++line) {
-      const int64_t pair = first_pair + line;
-      const int64_t base = pair / p.kv_heads * view.batch + pair % p.kv_heads * per_key * view.head;
-      for (int64_t i = line * length; i < (line + 1) * length; ++i) {
-        at[i] = base + plan.positions[i].token * view.axis[2];
-      }
-    }
-    order = plan.lines == 1 || view.head < view.axis[2] ? plan.by_token.data() : nullptr;
-  }
-};
 
 // The packed key rows that blocks still need: a ring over the outermost axis that windows span.
 template <class E>
@@ -97,63 +74,6 @@ class Ring {
   bool by_plane_ = false;
 };
 
-// Fetches rows that will be packed or written soon, a few tokens at a time between other work and in the order in
-// which they lie in memory.
-class Prefetch {
- public:
-  void clear() {
-    rows_.clear();
-    row_ = 0, position_ = 0;
-  }
-  // Packed positions begin .. end - 1. T: const where the row will be read.
-  template <class T>
-  void add(T* row, const Offsets& offsets, int64_t begin, int64_t end, int64_t dim) {
-    if (begin >= end) return;
-    const bool whole = end - begin == static_cast<int64_t>(offsets.at.size());
-    rows_.push_back({reinterpret_cast<const char*>(row), offsets.at.data() + begin, whole ? offsets.order : nullptr,
-                     end - begin, static_cast<int64_t>(sizeof(T)), static_cast<int64_t>(dim * sizeof(T)),
-                     !std::is_const_v<T>});
-  }
-  int64_t tokens() const {
-    int64_t sum = 0;
-    for (const Row& row : rows_) sum += row.count;
-    return sum;
-  }
-  void some(int64_t tokens) {
-    while (row_ < rows_.size() && tokens > 0) {
-      const Row& row = rows_[row_];
-      const int64_t end = std::min(row.count, position_ + tokens);
-      tokens -= end - position_;
-      for (; position_ < end; ++position_) {
-        const int64_t position = row.order == nullptr ? position_ : row.order[position_];
-        const char* const token = row.base + row.offsets[position] * row.element;
-        if (row.write) {
-          for (int64_t byte = 0; byte < row.bytes; byte += 64) __builtin_prefetch(token + byte, 1, 2);
-        } else {
-          for (int64_t byte = 0; byte < row.bytes; byte += 64) __builtin_prefetch(token + byte, 0, 2);
-        }
-      }
-      if (position_ == row.count) ++row_, position_ = 0;
-    }
-  }
-  void all() {
-    some(tokens());
-    clear();
-  }
-
- private:
-  struct Row {
-    const char* base;
-    const int64_t* offsets;
-    const int64_t* order;
-    int64_t count, element, bytes;
-    bool write;
-  };
-  std::vector<Row> rows_;
-  size_t row_ = 0;
-  int64_t position_ = 0;
-};
-
 // The units of a call: row groups x dilation groups of the slow axes x slabs.
 struct Units {
   int64_t groups, residues0, residues1, slabs;
@@ -171,7 +91,7 @@ inline Units units_of(const Problem& p, const RowPlan& plan, int64_t threads) {
 // One block of one unit.
 struct Stop {
   int64_t unit = -1, row_group = -1;
-  int64_t parity = 0;  // of the row group's turn
+  int64_t sample = 0, key_head = 0;  // of the row group's first line
   bool new_unit = false;
   Group group{};
   int64_t first_block = 0, last_block = 0;  // the unit's
@@ -196,7 +116,8 @@ class Walk {
     }
     stop.unit = unit_;
     stop.row_group = row_group_of(unit_);
-    stop.parity = turn_of(unit_) & 1;
+    stop.sample = stop.row_group * plan_.lines / p_.kv_heads;
+    stop.key_head = stop.row_group * plan_.lines % p_.kv_heads;
     stop.new_unit = new_unit;
     stop.group = group_;
     stop.first_block = first_;
