@@ -48,7 +48,9 @@ class LaneBias {
         // What is missing does not depend on the slow axes: without a bias one row serves all.
         rows_(table.has_bias ? table.rows : 1),
         pattern_size_(rows_ * table.kernel * table.width),
-        members_(table.has_bias ? table.heads.per_key : p.axis[2].causal ? 1 : 0) {}
+        members_(table.has_bias     ? table.heads.per_key
+                 : p.axis[2].causal ? 1
+                                    : 0) {}
 
   void turn_to(int64_t row_group) {
     const int64_t group = table_.has_bias ? table_.heads.group(row_group, 0) : 0;

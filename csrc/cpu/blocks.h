@@ -35,9 +35,9 @@ struct Chunk {
 struct Block {
   int64_t z = 0, y = 0;  // of the first row
   int rows = 0;
-  bool stacked = false;                         // rows are tiles: row i is the i-th after the tile at hand
-  int64_t first_tile = 0, last_tile = 0;        // tiles to go through, or the lead of the stack
-  int64_t first_query = 0, last_query = 0;      // packed positions
+  bool stacked = false;                     // rows are tiles: row i is the i-th after the tile at hand
+  int64_t first_tile = 0, last_tile = 0;    // tiles to go through, or the lead of the stack
+  int64_t first_query = 0, last_query = 0;  // packed positions
   int64_t first_key = 0, last_key = 0;
   std::vector<Step> steps;
   std::vector<Chunk> chunks;
@@ -98,7 +98,7 @@ inline Group group_at(const Problem& p, const RowPlan& plan, int64_t residue0, i
           flat ? static_cast<int64_t>(plan.strips.size()) : 0};
 }
 
-// The window offsets of row 0 that a piece of `count` others is cut into, so that each fits a chunk.
+// So many pieces of `count` window offsets fit a chunk each.
 inline int64_t pieces_of(int64_t count) { return (count + kChunkSlots - 1) / kChunkSlots; }
 
 // Query rows y .. y + rows - 1 of plane z.

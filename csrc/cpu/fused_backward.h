@@ -21,16 +21,40 @@ struct Leftovers {
   std::vector<std::vector<Seam<E>>> seams;  // of the unit
 };
 
+struct BackwardViews {
+  const View &q, &k, &v, &out, &lse, &dout, &dq, &dk, &dv;
+};
+
+// What one call knows before it starts.
 template <class T>
 struct BackwardCall {
   const Problem& p;
   const RowPlan& plan;
   const BiasTable<acc_t<T>>& bias;
-  const Layout q, k, v, out, lse, dout, dq, dk, dv;
   int64_t members;  // query heads of one key head
+  Layout q, k, v, out, lse, dout, dq, dk, dv;
   bool bias_gradient;
   bool by_unit;  // sum the bias gradient unit by unit, whichever thread runs it
   int64_t slabs;
+
+  BackwardCall(const Problem& p_, const RowPlan& plan_, const BiasTable<acc_t<T>>& bias_, const BackwardViews& views,
+               bool bias_gradient_, bool by_unit_, int64_t slabs_)
+      : p(p_),
+        plan(plan_),
+        bias(bias_),
+        members(p.heads / p.kv_heads),
+        q(p, plan, views.q, members),
+        k(p, plan, views.k, 1),
+        v(p, plan, views.v, 1),
+        out(p, plan, views.out, members),
+        lse(p, plan, views.lse, members),
+        dout(p, plan, views.dout, members),
+        dq(p, plan, views.dq, members),
+        dk(p, plan, views.dk, 1),
+        dv(p, plan, views.dv, 1),
+        bias_gradient(bias_gradient_),
+        by_unit(by_unit_),
+        slabs(slabs_) {}
 };
 
 // O: how scores are formed; the sums are single.
@@ -122,9 +146,8 @@ class BackwardWorker {
     for (size_t row = 0; row < sums.size(); ++row) {
       const SeamSum<E>& sum = sums[row];
       const int64_t z = row / stop.group.size1, y = row % stop.group.size1;
-      sum.each_run([&](int64_t begin, int64_t end) {
-        write_keys(stop, z, y, sum.keys.data(), sum.values.data(), begin, end);
-      });
+      sum.each_run(
+          [&](int64_t begin, int64_t end) { write_keys(stop, z, y, sum.keys.data(), sum.values.data(), begin, end); });
     }
   }
 
@@ -204,10 +227,9 @@ class BackwardWorker {
   void leave(const Stop& stop, int64_t z, int64_t y, const E* row, int64_t begin, int64_t end) {
     if (begin == end) return;
     const E *const keys = row + dk_at_, *const values = row + dv_at_;
-    leftovers_.seams[stop.unit].push_back({z, y, begin, end,
-                                           std::vector<E>(keys + begin * channels_, keys + end * channels_),
-                                           std::vector<E>(values + begin * value_channels_,
-                                                          values + end * value_channels_)});
+    leftovers_.seams[stop.unit].push_back(
+        {z, y, begin, end, std::vector<E>(keys + begin * channels_, keys + end * channels_),
+         std::vector<E>(values + begin * value_channels_, values + end * value_channels_)});
   }
 
   // keys, values: of position 0.
@@ -307,8 +329,8 @@ class BackwardWorker {
     const E* const row = call_.lse.template query_row<const E>(stop, i, member);
     const int64_t* const offsets = call_.lse.at.data() + tile.first + stop.block.lane_step(i, W);
     for (int l = 0; l < W; ++l) {
-      lse_[i][l] = l < tile.lanes ? row[offsets[l]] * static_cast<E>(1.4426950408889634)
-                                  : std::numeric_limits<E>::infinity();
+      lse_[i][l] =
+          l < tile.lanes ? row[offsets[l]] * static_cast<E>(1.4426950408889634) : std::numeric_limits<E>::infinity();
     }
   }
 
@@ -437,7 +459,7 @@ class BackwardWorker {
   Ring<E> ring_;
   Prefetch prefetch_;
   Ownership ownership_;
-  int64_t packed_ = 0;  // positions of the key row at hand that are packed; of all others the whole row is
+  int64_t packed_ = 0;              // positions of the key row at hand that are packed; of all others the whole row is
   int64_t done_ = 0, reached_ = 0;  // of a strip's key row: gradients before done_ are written, from reached_ on none
   std::vector<E*> key_rows_;
   std::vector<SumStep<E>> k_sums_, dk_sums_, dv_sums_;  // of each step
@@ -460,9 +482,11 @@ void run_backward(const BackwardCall<T>& call, const Units& units, Leftovers<acc
 }
 
 template <class S, class T>
-void tiled_backward(const BackwardCall<T>& call, const Units& units, void* drpb_) {
+void tiled_backward(const Problem& p, const RowPlan& plan, const BiasTable<acc_t<T>>& bias, const BackwardViews& views,
+                    void* drpb_, bool deterministic) {
   using E = acc_t<T>;
-  const Problem& p = call.p;
+  const Units units = units_of(p, plan, deterministic ? 4 : at::get_num_threads());
+  const BackwardCall<T> call(p, plan, bias, views, drpb_ != nullptr, deterministic, units.slabs);
   Leftovers<E> leftovers;
 #ifdef NATTEN_HAS_PAIRS
   if constexpr (std::is_same_v<T, c10::BFloat16>) {
@@ -475,7 +499,6 @@ void tiled_backward(const BackwardCall<T>& call, const Units& units, void* drpb_
 #endif
   if (!call.bias_gradient) return;
   E* const drpb = static_cast<E*>(drpb_);
-  const BiasTable<E>& bias = call.bias;
   std::fill(drpb, drpb + p.heads * bias.entries, E(0));
   Walk walk(p, call.plan, units, 0, 0);
   for (int64_t unit = 0; unit < units.count(); ++unit) {

@@ -91,26 +91,8 @@ void backward(const Problem& p, c10::ScalarType type, const View& q, const View&
       const RowPlan plan = plan_of<S>(p, deterministic);
       if (bias_fits<E>(p, plan, rpb != nullptr || drpb != nullptr)) {
         const BiasTable<E> bias(p, plan, rpb);
-        const Units units = units_of(p, plan, threads_of(deterministic));
-        const int64_t members = p.heads / p.kv_heads;
-        const auto layout = [&](const View& view, int64_t per_key) { return Layout(p, plan, view, per_key); };
-        const BackwardCall<T> call{p,
-                                   plan,
-                                   bias,
-                                   layout(q, members),
-                                   layout(k, 1),
-                                   layout(v, 1),
-                                   layout(out, members),
-                                   layout(lse, members),
-                                   layout(dout, members),
-                                   layout(dq, members),
-                                   layout(dk, 1),
-                                   layout(dv, 1),
-                                   members,
-                                   drpb != nullptr,
-                                   deterministic,
-                                   units.slabs};
-        return tiled_backward<S, T>(call, units, drpb);
+        const BackwardViews views{q, k, v, out, lse, dout, dq, dk, dv};
+        return tiled_backward<S, T>(p, plan, bias, views, drpb, deterministic);
       }
     }
 #endif

@@ -194,8 +194,7 @@ struct Simd<double> {
   static Vector fma(Vector a, Vector b, Vector c) { return vfmaq_f64(c, a, b); }
   static Vector max(Vector a, Vector b) { return vmaxq_f64(a, b); }
   static Vector pick(Vector low, Index index, Vector high) {
-    return vreinterpretq_f64_f32(
-        Simd<float>::pick(vreinterpretq_f32_f64(low), index, vreinterpretq_f32_f64(high)));
+    return vreinterpretq_f64_f32(Simd<float>::pick(vreinterpretq_f32_f64(low), index, vreinterpretq_f32_f64(high)));
   }
   static Vector pinned(Vector x) { return x; }
 

@@ -22,7 +22,7 @@
 namespace natten::cpu {
 namespace NATTEN_ISA {
 
-constexpr int kRows = 4;                // rows of queries computed together
+constexpr int kRows = 4;              // rows of queries computed together
 constexpr int64_t kTilesAtATime = 8;  // of a strip whose tiles share nothing
 
 struct Position {

@@ -98,8 +98,7 @@ class UnfusedWorker {
         // Picks and shifted loads reach past the end of the transposed ones; what they find there is not used.
         natural_at_(call.has_dots ? dims_ * stride_ + odd_lines<E>(call.p.axis[2].kernel + 2 * W) : 0),
         sums_at_(natural_at_ + (call.has_query_sums ? (length_ + call.p.axis[2].kernel) * channels_ : 0)),
-        row_size_(odd_lines<E>(
-            sums_at_ + (call.has_key_sums ? (length_ + call.p.axis[2].kernel) * channels_ : 0))),
+        row_size_(odd_lines<E>(sums_at_ + (call.has_key_sums ? (length_ + call.p.axis[2].kernel) * channels_ : 0))),
         bias_sums_(call.plan, call.bias, call.bias_gradient),
         q_tile_(dims_ * kRows * W),
         q_natural_(kRows * W * channels_),
@@ -452,7 +451,7 @@ class UnfusedWorker {
   Prefetch prefetch_;
   BiasSums<S, E> bias_sums_;
   Ownership ownership_;
-  int64_t packed_ = 0;  // positions of the key row at hand that are packed; of all others the whole row is
+  int64_t packed_ = 0;              // positions of the key row at hand that are packed; of all others the whole row is
   int64_t done_ = 0, reached_ = 0;  // of a strip's key row: sums before done_ are written, from reached_ on none
   std::vector<E*> rows_;            // of each step: its packed row, its keys, its sums
   std::vector<SumStep<E>> reads_, writes_;
@@ -467,9 +466,8 @@ void run_unfused(const UnfusedWork<T>& call, const Units& units, acc_t<T>* drpb)
   Leftovers<acc_t<T>> leftovers;
   leftovers.bias.resize(units.count());
   leftovers.seams.resize(units.count());
-  at::parallel_for(0, units.count(), 1, [&](int64_t begin, int64_t end) {
-    UnfusedWorker<S, O, T>(call, leftovers).run(units, begin, end);
-  });
+  at::parallel_for(0, units.count(), 1,
+                   [&](int64_t begin, int64_t end) { UnfusedWorker<S, O, T>(call, leftovers).run(units, begin, end); });
   if (units.slabs > 1 && call.has_key_sums) {
     at::parallel_for(0, units.count() / units.slabs, 1, [&](int64_t begin, int64_t end) {
       UnfusedWorker<S, O, T> worker(call, leftovers);

@@ -102,7 +102,12 @@ struct Stop {
 class Walk {
  public:
   Walk(const Problem& p, const RowPlan& plan, const Units& units, int64_t begin, int64_t end)
-      : p_(p), plan_(plan), head_groups_(HeadGroups(p, plan).row_groups()), units_(units), unit_(begin - 1), end_(end) {}
+      : p_(p),
+        plan_(plan),
+        head_groups_(HeadGroups(p, plan).row_groups()),
+        units_(units),
+        unit_(begin - 1),
+        end_(end) {}
 
   bool next(Stop& stop) {
     bool new_unit = false;

@@ -111,7 +111,8 @@ void run(int rounds, const char* match) {
     std::printf("%s\n%-44s %9s %8s %6s %9s %8s %6s  sgemm\n", c10::toString(type), "shape", "fwd ms", "GFLOP/s",
                 "share", "bwd ms", "GFLOP/s", "share");
     for (const Shape& shape : shapes) {
-      std::string name = std::to_string(shape.batch) + "," + std::to_string(shape.heads) + " d" + std::to_string(shape.dim);
+      std::string name =
+          std::to_string(shape.batch) + "," + std::to_string(shape.heads) + " d" + std::to_string(shape.dim);
       for (const Axis& axis : shape.axis) {
         if (axis.length > 1) {
           name += " " + std::to_string(axis.length) + "k" + std::to_string(axis.kernel) + "d" +

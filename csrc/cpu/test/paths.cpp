@@ -65,14 +65,13 @@ struct Data {
   View operator()(const at::Tensor& tensor) const { return view_of(p, tensor); }
 
   double forward() const {
-    return seconds([&] {
-      na_forward(p, type, (*this)(q), (*this)(k), (*this)(v), rpb.data_ptr(), (*this)(out), (*this)(lse));
-    });
+    return seconds(
+        [&] { na_forward(p, type, (*this)(q), (*this)(k), (*this)(v), rpb.data_ptr(), (*this)(out), (*this)(lse)); });
   }
   double backward() const {
     return seconds([&] {
-      na_backward(p, type, (*this)(q), (*this)(k), (*this)(v), rpb.data_ptr(), (*this)(out), (*this)(lse), (*this)(dout),
-                  (*this)(dq), (*this)(dk), (*this)(dv), drpb.data_ptr(), false);
+      na_backward(p, type, (*this)(q), (*this)(k), (*this)(v), rpb.data_ptr(), (*this)(out), (*this)(lse),
+                  (*this)(dout), (*this)(dq), (*this)(dk), (*this)(dv), drpb.data_ptr(), false);
     });
   }
   void make_logits() {
