@@ -12,6 +12,7 @@
 
 #include "bias_sums.h"
 #include "fused_backward.h"
+#include "slots.h"
 
 namespace natten::cpu {
 namespace NATTEN_ISA {
@@ -45,37 +46,6 @@ struct UnfusedWork {
   bool has_dots = dots.view.data != nullptr, has_weights = weights.view.data != nullptr;
   bool has_query_sums = query_sums.view.data != nullptr, has_key_sums = key_sums.view.data != nullptr;
 };
-
-// A run of slots that lie side by side in the tensor and in a chunk's scores.
-struct SlotRun {
-  int64_t slot, at, count;
-};
-
-// `n` slots of one query row of a tile, [slot][lane], to where its queries have them: row + offset[lane].
-template <class S, class T, class E>
-__attribute__((noinline)) void store_slots(const E* from, int64_t n, T* row, const int64_t* offset, int lanes) {
-  constexpr int W = S::kLanes;
-  constexpr int64_t kFew = W / 8;  // fewer are not worth a transposition
-  int64_t s = 0;
-  for (; s + kFew < n; s += W) {
-    const int width = static_cast<int>(std::min<int64_t>(W, n - s));
-    typename S::Vector tile[W];
-    if (width == W) {
-      for (int j = 0; j < W; ++j) tile[j] = S::load(from + (s + j) * W);
-    } else {
-      for (int j = 0; j < W; ++j) tile[j] = j < width ? S::load(from + (s + j) * W) : S::zero();
-    }
-    S::transpose(tile);
-    if (width == W && lanes == W) {
-      for (int l = 0; l < W; ++l) S::store_as(row + offset[l] + s, tile[l], W);
-    } else {
-      for (int l = 0; l < lanes; ++l) S::store_as(row + offset[l] + s, tile[l], width);
-    }
-  }
-  for (; s < n; ++s) {
-    for (int l = 0; l < lanes; ++l) row[offset[l] + s] = static_cast<T>(from[s * W + l]);
-  }
-}
 
 // One thread's share of a call. O: how the dots are formed; the sums are single.
 template <class S, class O, class T>
@@ -123,7 +93,7 @@ class UnfusedWorker {
         if (call_.has_key_sums) ownership_.reset(p_, call_.plan, here, call_.slabs);
       }
       pack_keys(here);
-      map_slots(here);
+      slots_.reset(p_, here, W);
       if (call_.bias.has_bias) lane_bias_.turn_to(here.row_group);
       if (more) plan_prefetch(ahead);
       const int64_t chunks = static_cast<int64_t>(here.block.chunks.size());
@@ -210,35 +180,6 @@ class UnfusedWorker {
     }
   }
 
-  // Where the slots of each chunk and query row lie in the tensor's last dimension.
-  void map_slots(const Stop& stop) {
-    const Block& block = stop.block;
-    const Window planes = group_window(p_.axis[0], stop.group.size0, block.z);
-    const int64_t kernel1 = p_.axis[1].kernel, kernel2 = p_.axis[2].kernel;
-    runs_.resize(block.chunks.size() * kRows);
-    for (std::vector<SlotRun>& runs : runs_) runs.clear();
-    for (int i = 0; i < block.rows; ++i) {
-      const RowWindow window = row_window(p_.axis[1], stop.group.size1, block.y + block.row_step(i));
-      holes_[i] = planes.count * window.count < p_.axis[0].kernel * kernel1;
-      for (size_t c = 0; c < block.chunks.size(); ++c) {
-        const Chunk& chunk = block.chunks[c];
-        std::vector<SlotRun>& runs = runs_[c * kRows + i];
-        for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
-          const Step& step = block.steps[s];
-          if (i < step.low || i >= step.high) continue;
-          const int64_t row = (step.z - planes.first) * kernel1 + step.y - window.first;
-          const int64_t slot = row * kernel2 + step.first - block.lane_step(i, W);
-          if (!runs.empty() && runs.back().slot + runs.back().count == slot &&
-              runs.back().at + runs.back().count == step.slot) {
-            runs.back().count += step.count;
-          } else {
-            runs.push_back({slot, step.slot, step.count});
-          }
-        }
-      }
-    }
-  }
-
   void plan_prefetch(const Stop& stop) {
     const Block& block = stop.block;
     const int64_t query = block.first_query, last_query = block.last_query;
@@ -277,7 +218,7 @@ class UnfusedWorker {
         pack_natural<S>(row, offset, tile.lanes, call_.dim, q_natural_.data() + i * W * channels_, channels_,
                         call_.factor);
       }
-      if (call_.has_dots && holes_[i]) {
+      if (call_.has_dots && slots_.has_holes(i)) {
         fill_row(call_.dots.template query_row<T>(stop, i, member), at(call_.dots, i), tile.lanes);
       }
     }
@@ -287,7 +228,7 @@ class UnfusedWorker {
         fill_missing(tile, block, block.chunks[c], call_.missing);
         for (int i = 0; i < block.rows; ++i) {
           T* const row = call_.dots.template query_row<T>(stop, i, member);
-          for (const SlotRun& run : runs_[c * kRows + i]) {
+          for (const SlotRun& run : slots_.runs(c, i)) {
             store_slots<S>(scores_.data() + i * kRowStride + run.at * W, run.count, row + run.slot, at(call_.dots, i),
                            tile.lanes);
           }
@@ -297,7 +238,7 @@ class UnfusedWorker {
       if (call_.has_weights) {
         for (int i = 0; i < block.rows; ++i) {
           const T* const row = call_.weights.template query_row<const T>(stop, i, member);
-          for (const SlotRun& run : runs_[c * kRows + i]) {
+          for (const SlotRun& run : slots_.runs(c, i)) {
             pack_transposed<S>(row + run.slot, at(call_.weights, i), tile.lanes, run.count, E(1),
                                scores_.data() + i * kRowStride + run.at * W, W);
           }
@@ -455,8 +396,7 @@ class UnfusedWorker {
   int64_t done_ = 0, reached_ = 0;  // of a strip's key row: sums before done_ are written, from reached_ on none
   std::vector<E*> rows_;            // of each step: its packed row, its keys, its sums
   std::vector<SumStep<E>> reads_, writes_;
-  std::vector<std::vector<SlotRun>> runs_;  // of each chunk and query row
-  bool holes_[kRows] = {};                  // query rows that lack whole key rows
+  SlotMap slots_;
   Buffer<E> q_tile_, q_natural_, scores_, partial_;
   E one_[kRows][W], factor_[kRows][W];
 };
