@@ -127,16 +127,18 @@ template <class S, class O, class E, class T, int R, class Between>
 void sum_tile(const SumJob<E>& job, const Output<E, T>& out, int lanes, int64_t padded_channels,
               const Between& between) {
   constexpr int W = S::kLanes, N = S::kSumVectors, A = S::kAccumulators;
+  // Query columns at a time, whose accumulators have n vectors each.
+  constexpr auto columns = [](int n) { return std::clamp(A / R / n, 1, W < 4 ? W : 4); };
   int64_t channel = 0;
   const int64_t vectors = padded_channels / W, pieces = (vectors + N - 1) / N;
   for (int64_t piece = 0; piece < pieces; ++piece) {
     const int64_t n = vectors * (piece + 1) / pieces - channel / W;
     if constexpr (N >= 4) {
-      if (n == 4) sum_columns<S, O, E, T, R, 4, A / R / 4 < 1 ? 1 : A / R / 4>(job, out, lanes, channel, between);
-      if (n == 3) sum_columns<S, O, E, T, R, 3, A / R / 4 < 1 ? 1 : A / R / 4>(job, out, lanes, channel, between);
+      if (n == 4) sum_columns<S, O, E, T, R, 4, columns(4)>(job, out, lanes, channel, between);
+      if (n == 3) sum_columns<S, O, E, T, R, 3, columns(3)>(job, out, lanes, channel, between);
     }
-    if (n == 2) sum_columns<S, O, E, T, R, 2, A / R / 2 < 4 ? A / R / 2 : 4>(job, out, lanes, channel, between);
-    if (n == 1) sum_columns < S, O, E, T, R, 1, A / R<4 ? A / R : 4>(job, out, lanes, channel, between);
+    if (n == 2) sum_columns<S, O, E, T, R, 2, columns(2)>(job, out, lanes, channel, between);
+    if (n == 1) sum_columns<S, O, E, T, R, 1, columns(1)>(job, out, lanes, channel, between);
     channel += n * W;
   }
 }

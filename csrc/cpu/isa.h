@@ -10,7 +10,8 @@
 #include "general_fused.h"
 #include "general_unfused.h"
 #ifdef NATTEN_TILED
-#include "fused_backward.h"
+#include "simd_double.h"
+#include "unfused.h"
 #endif
 #include "table.h"
 
@@ -33,16 +34,31 @@ void with_type(c10::ScalarType type, const Run& run) {
 }
 
 #ifdef NATTEN_TILED
-// The bias table grows with the square of the slow axes' kernels; past this the general drivers take over.
-constexpr double kMostBiasBytes = 64e6;
-
-template <class T>
-constexpr bool kTiled = !std::is_same_v<T, double>;
-
 // `fixed`: the same plan whatever the number of threads.
+inline int64_t threads_of(bool fixed) { return fixed ? 4 : at::get_num_threads(); }
+
 template <class S>
 RowPlan plan_of(const Problem& p, bool fixed) {
-  return RowPlan(p.axis[2], lines_per_row(p, S::kLanes, fixed ? 4 : at::get_num_threads()), S::kLanes, S::kOffsets);
+  return RowPlan(p.axis[2], lines_per_row(p, S::kLanes, threads_of(fixed)), S::kLanes, S::kOffsets);
+}
+
+inline bool is_empty(const Problem& p) { return p.batch * p.heads * p.tokens() == 0; }
+
+// The lanes' bias grows with the square of the slow axes' kernels: past the limit the general drivers take over.
+template <class E>
+bool bias_fits(const Problem& p, const RowPlan& plan, bool has_bias) {
+  return BiasTable<E>::bytes(p, plan, has_bias) < most_bias_bytes;
+}
+
+// False: not for the tiled drivers; nothing was done.
+template <class T>
+bool unfused(const Problem& p, const UnfusedCall<T>& call, bool deterministic) {
+  using S = Simd<acc_t<T>>;
+  if (is_empty(p)) return false;
+  const RowPlan plan = plan_of<S>(p, deterministic);
+  if (!bias_fits<acc_t<T>>(p, plan, call.rpb != nullptr || call.drpb != nullptr)) return false;
+  tiled_unfused<S, T>(p, plan, call, units_of(p, plan, threads_of(deterministic)), deterministic);
+  return true;
 }
 #endif
 
@@ -51,13 +67,12 @@ void forward(const Problem& p, c10::ScalarType type, const View& q, const View& 
   with_type(type, [&](auto zero) {
     using T = decltype(zero);
 #ifdef NATTEN_TILED
-    if constexpr (kTiled<T>) {
-      if (p.batch * p.heads * p.tokens() == 0) return;
-      using S = Simd<acc_t<T>>;
-      const RowPlan plan = plan_of<S>(p, false);
-      if (BiasTable<acc_t<T>>::bytes(p, plan, rpb != nullptr) < kMostBiasBytes) {
-        return tiled_forward<S, T>(p, plan, BiasTable<acc_t<T>>(p, plan, rpb), q, k, v, out, lse);
-      }
+    using E = acc_t<T>;
+    using S = Simd<E>;
+    if (is_empty(p)) return;
+    const RowPlan plan = plan_of<S>(p, false);
+    if (bias_fits<E>(p, plan, rpb != nullptr)) {
+      return tiled_forward<S, T>(p, plan, BiasTable<E>(p, plan, rpb), q, k, v, out, lse);
     }
 #endif
     general_forward<T>(p, q, k, v, rpb, out, lse);
@@ -70,15 +85,14 @@ void backward(const Problem& p, c10::ScalarType type, const View& q, const View&
   with_type(type, [&](auto zero) {
     using T = decltype(zero);
 #ifdef NATTEN_TILED
-    if constexpr (kTiled<T>) {
-      using S = Simd<acc_t<T>>;
-      if (p.batch * p.heads * p.tokens() > 0) {
-        const RowPlan plan = plan_of<S>(p, deterministic);
-        if (BiasTable<acc_t<T>>::bytes(p, plan, rpb != nullptr || drpb != nullptr) < kMostBiasBytes) {
-          const BiasTable<acc_t<T>> bias(p, plan, rpb);
-          const BackwardViews views{q, k, v, out, lse, dout, dq, dk, dv};
-          return tiled_backward<S, T>(p, plan, bias, views, drpb, deterministic);
-        }
+    using E = acc_t<T>;
+    using S = Simd<E>;
+    if (!is_empty(p)) {
+      const RowPlan plan = plan_of<S>(p, deterministic);
+      if (bias_fits<E>(p, plan, rpb != nullptr || drpb != nullptr)) {
+        const BiasTable<E> bias(p, plan, rpb);
+        const BackwardViews views{q, k, v, out, lse, dout, dq, dk, dv};
+        return tiled_backward<S, T>(p, plan, bias, views, drpb, deterministic);
       }
     }
 #endif
@@ -87,21 +101,56 @@ void backward(const Problem& p, c10::ScalarType type, const View& q, const View&
 }
 
 void qk(const Problem& p, c10::ScalarType type, const View& q, const View& k, const void* rpb, const View& logits) {
-  with_type(type, [&](auto zero) { general_qk<decltype(zero)>(p, q, k, rpb, logits); });
+  with_type(type, [&](auto zero) {
+    using T = decltype(zero);
+#ifdef NATTEN_TILED
+    UnfusedCall<T> call;
+    call.queries = q, call.keys = k, call.dim = p.dim, call.factor = static_cast<acc_t<T>>(p.scale);
+    call.rpb = rpb, call.dots = logits, call.missing = -std::numeric_limits<acc_t<T>>::infinity();
+    if (unfused(p, call, false)) return;
+#endif
+    general_qk<T>(p, q, k, rpb, logits);
+  });
 }
 
 void qk_gradient(const Problem& p, c10::ScalarType type, const View& q, const View& k, const View& dlogits,
-                 const View& dq, const View& dk, void* drpb, bool) {
-  with_type(type, [&](auto zero) { general_qk_gradient<decltype(zero)>(p, q, k, dlogits, dq, dk, drpb); });
+                 const View& dq, const View& dk, void* drpb, [[maybe_unused]] bool deterministic) {
+  with_type(type, [&](auto zero) {
+    using T = decltype(zero);
+#ifdef NATTEN_TILED
+    UnfusedCall<T> call;
+    call.queries = q, call.keys = k, call.dim = p.dim, call.factor = static_cast<acc_t<T>>(p.scale);
+    call.weights = dlogits, call.query_sums = dq, call.key_sums = dk, call.drpb = drpb;
+    if (unfused(p, call, deterministic)) return;
+#endif
+    general_qk_gradient<T>(p, q, k, dlogits, dq, dk, drpb);
+  });
 }
 
 void av(const Problem& p, c10::ScalarType type, const View& attention, const View& v, const View& out) {
-  with_type(type, [&](auto zero) { general_av<decltype(zero)>(p, attention, v, out); });
+  with_type(type, [&](auto zero) {
+    using T = decltype(zero);
+#ifdef NATTEN_TILED
+    UnfusedCall<T> call;
+    call.keys = v, call.dim = p.value_dim, call.weights = attention, call.query_sums = out;
+    if (unfused(p, call, false)) return;
+#endif
+    general_av<T>(p, attention, v, out);
+  });
 }
 
 void av_gradient(const Problem& p, c10::ScalarType type, const View& attention, const View& v, const View& dout,
-                 const View& dattention, const View& dv, bool) {
-  with_type(type, [&](auto zero) { general_av_gradient<decltype(zero)>(p, attention, v, dout, dattention, dv); });
+                 const View& dattention, const View& dv, [[maybe_unused]] bool deterministic) {
+  with_type(type, [&](auto zero) {
+    using T = decltype(zero);
+#ifdef NATTEN_TILED
+    UnfusedCall<T> call;
+    call.queries = dout, call.keys = v, call.dim = p.value_dim;
+    call.dots = dattention, call.weights = attention, call.key_sums = dv;
+    if (unfused(p, call, deterministic)) return;
+#endif
+    general_av_gradient<T>(p, attention, v, dout, dattention, dv);
+  });
 }
 
 const Table kTable = {NATTEN_ISA_NAME, &forward, &backward, &qk, &qk_gradient, &av, &av_gradient};

@@ -54,6 +54,8 @@ std::atomic<const Table*>& current() {
 
 }  // namespace
 
+std::atomic<double> most_bias_bytes{64e6};
+
 bool use_instruction_set(const char* name) {
   const Table* table = find(name);
   if (table != nullptr) current() = table;

@@ -2,6 +2,8 @@
 // drivers with its own flags and fills one of these.
 #pragma once
 
+#include <atomic>
+
 #include "kernels.h"
 
 namespace natten::cpu {
@@ -27,5 +29,8 @@ extern const Table* const kNeonTable;
 
 // Chooses the set that later calls use; false when this machine or build lacks it. Null: the best there is.
 bool use_instruction_set(const char* name);
+
+// Bytes of one thread's bias vectors, 64 MB: the tiled drivers take no more. Tests lower it.
+extern std::atomic<double> most_bias_bytes;
 
 }  // namespace natten::cpu

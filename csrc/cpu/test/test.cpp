@@ -136,6 +136,14 @@ double tolerance_of() {
   return std::is_same_v<T, c10::Half> ? 4e-3 : 3e-2;
 }
 
+// NaN where a causal query has no key: nobody may read that.
+std::vector<double> without_missing(const Reference& r, std::vector<double> values) {
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (std::isinf(r.logits[i])) values[i] = std::numeric_limits<double>::quiet_NaN();
+  }
+  return values;
+}
+
 template <class T>
 void check(const Problem& p, ScalarType type, bool with_bias, bool deterministic, std::mt19937& random) {
   using Acc = std::conditional_t<std::is_same_v<T, double>, double, float>;
@@ -205,7 +213,7 @@ void check(const Problem& p, ScalarType type, bool with_bias, bool deterministic
 
   Tensor<T> logits(p, p.heads, slots, random), weights(p, p.heads, slots, random), dweights(p, p.heads, slots, random),
       dlogits(p, p.heads, slots, random);
-  weights.set(r.weights), dlogits.set(r.dlogits);
+  weights.set(without_missing(r, r.weights)), dlogits.set(without_missing(r, r.dlogits));
   qk_forward(p, type, q.view, k.view, rpb, logits.view);
   expect_near("logits", logits.get(), r.logits, tolerance);
   qk_backward(p, type, q.view, k.view, dlogits.view, dq.view, dk.view, with_bias ? drpb.data() : nullptr,
@@ -275,6 +283,7 @@ int run(int configurations, unsigned seed, const char* set) {
                                 ScalarType::BFloat16, ScalarType::BFloat16, ScalarType::Half};
     const ScalarType type = types[random() % 7];
     at::set_num_threads(1 + random() % 3);
+    most_bias_bytes = random() % 4 == 0 ? 1e4 : 64e6;  // some in parts, some by the general drivers
     try {
       switch (type) {
         case ScalarType::Float:

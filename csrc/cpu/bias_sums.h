@@ -1,0 +1,94 @@
+// The bias gradient: lane by lane in a table like the bias's own while tiles
+// are at work, folded into the entries of each head when a unit is done.
+#pragma once
+
+#include "bias.h"
+#include "walk.h"
+
+namespace natten::cpu {
+namespace NATTEN_ISA {
+
+template <class S, class E>
+class BiasSums {
+  static constexpr int W = S::kLanes;
+
+ public:
+  // `wanted`: otherwise there is no table, and nothing may be added.
+  BiasSums(const RowPlan& plan, const BiasTable<E>& bias, bool wanted)
+      : plan_(plan),
+        bias_(bias),
+        member_size_(bias.patterns * bias.rows * bias.kernel * W),
+        sums_(wanted ? bias.heads.per_key * member_size_ : 0) {
+    if (wanted) clear();
+  }
+
+  // Adds the slopes of one tile's logits over one chunk: [row][slot][lane], rows row_stride apart.
+  void add(const Tile& tile, int64_t member, const Block& block, const Chunk& chunk, const E* slopes,
+           int64_t row_stride) {
+    const int64_t row_size = (block.stacked ? W : bias_.kernel) * W;
+    E* const table = sums_.data() + member * member_size_ + tile.pattern * bias_.rows * bias_.kernel * W;
+    for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
+      const Step& step = block.steps[s];
+      for (int i = step.low; i < step.high; ++i) {
+        E* const to = table + (step.bias_row - (i - step.low)) * row_size + step.first * W;
+        const E* const from = slopes + i * row_stride + step.slot * W;
+        for (int64_t t = 0; t < step.count; ++t) {
+          S::store(to + t * W, S::add(S::load(to + t * W), S::load(from + t * W)));
+        }
+      }
+    }
+  }
+
+  // The sums so far as [query head of the key head][line of the row][entry]; the table starts anew.
+  std::vector<E> fold() {
+    std::vector<E> folded(bias_.heads.per_key * plan_.lines * bias_.entries, E(0));
+    const E* at = sums_.data();
+    for (int64_t member = 0; member < bias_.heads.per_key; ++member) {
+      for (int64_t pattern = 0; pattern < bias_.patterns; ++pattern) {
+        const Tile& tile = plan_.tiles[plan_.patterns[pattern]];
+        for (int64_t row = 0; row < bias_.rows; ++row) {
+          for (int64_t t = 0; t < bias_.kernel; ++t, at += W) {
+            for (int l = 0; l < tile.lanes; ++l) {
+              const Position& position = plan_.positions[tile.first + l];
+              if (t >= position.count) continue;
+              folded[(member * plan_.lines + position.line) * bias_.entries + row * bias_.row_entries + position.bias +
+                     t] += at[l];
+            }
+          }
+        }
+      }
+    }
+    clear();
+    return folded;
+  }
+
+ private:
+  void clear() { std::fill(sums_.data(), sums_.data() + bias_.heads.per_key * member_size_, E(0)); }
+
+  const RowPlan& plan_;
+  const BiasTable<E>& bias_;
+  const int64_t member_size_;
+  Buffer<E> sums_;
+};
+
+// drpb from what the units folded, in their order.
+template <class E>
+void join_bias(const Problem& p, const RowPlan& plan, const BiasTable<E>& bias, const Units& units,
+               const std::vector<std::vector<E>>& folded, E* drpb) {
+  std::fill(drpb, drpb + p.heads * bias.entries, E(0));
+  const Walk walk(p, plan, units, 0, 0);
+  for (int64_t unit = 0; unit < units.count(); ++unit) {
+    if (folded[unit].empty()) continue;
+    const int64_t row_group = walk.row_group_of(unit);
+    const E* from = folded[unit].data();
+    for (int64_t member = 0; member < bias.heads.per_key; ++member) {
+      for (int64_t line = 0; line < plan.lines; ++line, from += bias.entries) {
+        E* const to = drpb + bias.heads.head(bias.heads.group(row_group, member), line) * bias.entries;
+        for (int64_t i = 0; i < bias.entries; ++i) to[i] += from[i];
+      }
+    }
+  }
+}
+
+}  // namespace NATTEN_ISA
+}  // namespace natten::cpu

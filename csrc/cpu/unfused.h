@@ -1,0 +1,457 @@
+// The unfused pair and its gradients on packed rows. Walk, packing and the two
+// products are the fused drivers'; where those have a softmax, these have a
+// tensor with the slots as last dimension:
+//
+//   dots        [query][slot] = factor * query . key + bias               logits; gradient of the weights
+//   query sums  [query]       = factor * sum over its slots of weight * key    out; gradient of q
+//   key sums    [key]         = factor * sum over its queries of weight * query    gradients of k and v
+//
+// A call asks for any of them. Tiles have lanes = queries, the tensors have
+// slots side by side: both ways a tile of them is transposed.
+#pragma once
+
+#include "bias_sums.h"
+#include "fused_backward.h"
+#include "slots.h"
+
+namespace natten::cpu {
+namespace NATTEN_ISA {
+
+template <class T>
+struct UnfusedCall {
+  View queries, keys;         // q and k, or dout and v
+  int64_t dim = 0;            // of both
+  acc_t<T> factor = 1;        // of dots and sums
+  View dots;                  // wanted where it has data, like the other results
+  acc_t<T> missing = 0;       // what dots holds where a causal query has no key
+  View weights;               // what the sums are taken with
+  View query_sums, key_sums;  // results
+  const void* rpb = nullptr;
+  void* drpb = nullptr;  // wanted: the weights' sums by bias entry
+};
+
+// A call as its workers see it.
+template <class T>
+struct UnfusedWork {
+  const Problem& p;
+  const RowPlan& plan;
+  const BiasTable<acc_t<T>>& bias;
+  const Layout queries, keys, dots, weights, query_sums, key_sums;
+  int64_t dim;
+  acc_t<T> factor, missing;
+  int64_t members;  // query heads of one key head
+  bool bias_gradient;
+  bool by_unit;  // sum the bias gradient unit by unit, whichever thread runs it
+  int64_t slabs;
+  bool has_dots = dots.view.data != nullptr, has_weights = weights.view.data != nullptr;
+  bool has_query_sums = query_sums.view.data != nullptr, has_key_sums = key_sums.view.data != nullptr;
+};
+
+// One thread's share of a call. O: how the dots are formed; the sums are single.
+template <class S, class O, class T>
+class UnfusedWorker {
+  using E = acc_t<T>;
+  static constexpr int W = S::kLanes;
+  static constexpr int64_t kRowStride = kChunkSlots * W;
+
+ public:
+  UnfusedWorker(const UnfusedWork<T>& call, Leftovers<E>& leftovers)
+      : call_(call),
+        p_(call.p),
+        lane_bias_(call.p, call.plan, call.bias),
+        leftovers_(leftovers),
+        length_(call.plan.length()),
+        channels_(round_up(call.dim, W)),
+        stride_(odd_lines<E>(round_up(length_, W))),
+        dims_((call.dim + O::kWidth - 1) / O::kWidth),
+        // One row of the ring, as far as it is wanted: keys transposed, keys, sums of queries.
+        // Picks and shifted loads reach past the end of the transposed ones; what they find there is not used.
+        natural_at_(call.has_dots ? dims_ * stride_ + odd_lines<E>(call.p.axis[2].kernel + 2 * W) : 0),
+        sums_at_(natural_at_ + (call.has_query_sums ? (length_ + call.p.axis[2].kernel) * channels_ : 0)),
+        row_size_(odd_lines<E>(sums_at_ + (call.has_key_sums ? (length_ + call.p.axis[2].kernel) * channels_ : 0))),
+        bias_sums_(call.plan, call.bias, call.bias_gradient),
+        q_tile_(dims_ * kRows * W),
+        q_natural_(kRows * W * channels_),
+        scores_(kRows * kRowStride + W),
+        partial_(kRows * W * channels_) {
+    std::fill(one_[0], one_[0] + kRows * W, E(1));
+    std::fill(factor_[0], factor_[0] + kRows * W, call.factor);
+  }
+
+  void run(const Units& units, int64_t begin, int64_t end) {
+    Walk walk(p_, call_.plan, units, begin, end);
+    Stop here, ahead;
+    bool more = walk.next(here);
+    if (more) {
+      plan_prefetch(here);
+      prefetch_.all();
+    }
+    while (more) {
+      more = walk.next(ahead);
+      if (here.new_unit) {
+        ring_.reset(p_, here.group, row_size_);
+        if (call_.has_key_sums) ownership_.reset(p_, call_.plan, here, call_.slabs);
+      }
+      pack_keys(here);
+      slots_.reset(p_, here, W);
+      if (call_.bias.has_bias) lane_bias_.turn_to(here.row_group);
+      if (more) plan_prefetch(ahead);
+      const int64_t chunks = static_cast<int64_t>(here.block.chunks.size());
+      prefetch_.spread((here.block.last_tile - here.block.first_tile) * call_.members * chunks * here.block.rows);
+      for (int64_t t = here.block.first_tile; t < here.block.last_tile; ++t) {
+        for (int64_t member = 0; member < call_.members; ++member) run_tile(here, call_.plan.tiles[t], member);
+      }
+      prefetch_.all();
+      if (!more || ahead.new_unit) finish_unit(here, more ? &ahead : nullptr);
+      std::swap(here, ahead);
+    }
+  }
+
+  // Adds up what the slabs of one unit left of the rows at their seams, in the slabs' order.
+  void join_seams(const Units& units, int64_t first_unit) {
+    Stop stop;  // of the first slab that has a row: some have none
+    if (!Walk(p_, call_.plan, units, first_unit, first_unit + units.slabs).next(stop)) return;
+    std::vector<SeamSum<E>> sums(stop.group.size0 * stop.group.size1);
+    for (int64_t unit = first_unit; unit < first_unit + units.slabs; ++unit) {
+      for (const Seam<E>& seam : leftovers_.seams[unit]) {
+        sums[stop.group.key_row(seam.z, seam.y)].add(seam, length_, channels_, 0);
+      }
+    }
+    for (size_t row = 0; row < sums.size(); ++row) {
+      const SeamSum<E>& sum = sums[row];
+      const int64_t z = row / stop.group.size1, y = row % stop.group.size1;
+      sum.each_run([&](int64_t begin, int64_t end) { write_key_sums(stop, z, y, sum.keys.data(), begin, end); });
+    }
+  }
+
+ private:
+  void pack_keys(const Stop& stop) {
+    const Block& block = stop.block;
+    rows_.clear();
+    reads_.clear(), writes_.clear();
+    for (const Step& step : block.steps) {
+      bool fresh;
+      if (call_.has_key_sums) {
+        ring_.visit_replaced(step.z, step.y, [&](int64_t z, int64_t y, E* row) { flush(stop, z, y, row); });
+      }
+      E* const row = ring_.row(step.z, step.y, fresh);
+      if (fresh) {
+        done_ = block.first_key;
+        packed_ = done_ / W * W;
+      }
+      if (call_.has_key_sums && stop.group.strips > 0 && done_ < block.first_key) {
+        flush_range(stop, step.z, step.y, row, done_, block.first_key);
+        done_ = block.first_key;
+      }
+      if (packed_ < block.last_key) {
+        const int64_t end = std::min(round_up(block.last_key, W), length_);
+        pack_row(stop, step, row, packed_, end);
+        packed_ = end;
+      }
+      reached_ = block.last_key;
+      rows_.push_back(row);
+      const int64_t first = step.first * channels_, slot = step.slot * W;
+      reads_.push_back({row + natural_at_ + first, slot, step.count, step.low, step.high});
+      writes_.push_back({row + sums_at_ + first, slot, step.count, step.low, step.high});
+    }
+  }
+
+  // Packed positions begin .. end - 1 of a key row; their sums start at zero.
+  void pack_row(const Stop& stop, const Step& step, E* row, int64_t begin, int64_t end) {
+    const T* const keys = call_.keys.template row<const T>(stop, step.z, step.y);
+    const int64_t* const at = call_.keys.at.data();
+    for (int64_t i = begin; i < end && call_.has_dots; i += W) {
+      transpose(keys, at + i, static_cast<int>(std::min<int64_t>(W, end - i)), E(1), row + i, stride_);
+    }
+    if (call_.has_query_sums) {
+      pack_natural<S>(keys, at + begin, end - begin, call_.dim, row + natural_at_ + begin * channels_, channels_);
+    }
+    if (call_.has_key_sums) {
+      std::fill(row + sums_at_ + begin * channels_, row + sums_at_ + end * channels_, E(0));
+    }
+  }
+
+  // Pairs are left as they are: their products are scaled.
+  void transpose(const T* row, const int64_t* offset, int n, E factor, E* dst, int64_t stride) const {
+    if constexpr (O::kWidth == 1) {
+      pack_transposed<S>(row, offset, n, call_.dim, factor, dst, stride);
+    } else {
+      pack_transposed_pairs<O>(row, offset, n, call_.dim, dst, stride);
+    }
+  }
+
+  void plan_prefetch(const Stop& stop) {
+    const Block& block = stop.block;
+    const int64_t query = block.first_query, last_query = block.last_query;
+    const int64_t most = (last_query - query) * std::max(call_.dim, p_.slots());
+    if (most * static_cast<int64_t>(sizeof(T)) > kMostAhead) return;
+    for (int i = 0; i < (block.stacked ? 1 : block.rows); ++i) {
+      for (int64_t member = 0; member < call_.members; ++member) {
+        const auto add = [&](auto kind, const Layout& layout, int64_t dim) {
+          using U = typename decltype(kind)::type;
+          if (layout.view.data == nullptr) return;
+          prefetch_.add(layout.template query_row<U>(stop, i, member), layout, query, last_query, dim);
+        };
+        add(Kind<const T>(), call_.queries, call_.dim);
+        add(Kind<T>(), call_.dots, p_.slots());
+        add(Kind<const T>(), call_.weights, p_.slots());
+        add(Kind<T>(), call_.query_sums, call_.dim);
+      }
+    }
+    for (const Step& step : block.steps) {
+      if (step.first > 0) continue;
+      const bool held = !stop.new_unit && ring_.holds(step.z, step.y);
+      prefetch_.add(call_.keys.template row<const T>(stop, step.z, step.y), call_.keys,
+                    held ? packed_ : block.first_key, block.last_key, call_.dim);
+    }
+  }
+
+  void run_tile(const Stop& stop, const Tile& tile, int64_t member) {
+    const Block& block = stop.block;
+    // Where a tensor has the queries of row i.
+    const auto at = [&](const Layout& layout, int i) { return layout.at.data() + tile.first + block.lane_step(i, W); };
+    for (int i = 0; i < block.rows && call_.queries.view.data != nullptr; ++i) {
+      const T* const row = call_.queries.template query_row<const T>(stop, i, member);
+      const int64_t* const offset = at(call_.queries, i);
+      if (call_.has_dots) transpose(row, offset, tile.lanes, call_.factor, q_tile_.data() + i * W, kRows * W);
+      if (call_.has_key_sums) {
+        pack_natural<S>(row, offset, tile.lanes, call_.dim, q_natural_.data() + i * W * channels_, channels_,
+                        call_.factor);
+      }
+      if (call_.has_dots && slots_.has_holes(i)) {
+        fill_row(call_.dots.template query_row<T>(stop, i, member), at(call_.dots, i), tile.lanes);
+      }
+    }
+    for (size_t c = 0; c < block.chunks.size(); ++c) {
+      if (call_.has_dots) {
+        score_chunk(stop, tile, member, block.chunks[c]);
+        fill_missing(tile, block, block.chunks[c], call_.missing);
+        for (int i = 0; i < block.rows; ++i) {
+          T* const row = call_.dots.template query_row<T>(stop, i, member);
+          for (const SlotRun& run : slots_.runs(c, i)) {
+            store_slots<S>(scores_.data() + i * kRowStride + run.at * W, run.count, row + run.slot, at(call_.dots, i),
+                           tile.lanes);
+          }
+          if (!call_.has_weights) prefetch_.turn();
+        }
+      }
+      if (call_.has_weights) {
+        for (int i = 0; i < block.rows; ++i) {
+          const T* const row = call_.weights.template query_row<const T>(stop, i, member);
+          for (const SlotRun& run : slots_.runs(c, i)) {
+            pack_transposed<S>(row + run.slot, at(call_.weights, i), tile.lanes, run.count, E(1),
+                               scores_.data() + i * kRowStride + run.at * W, W);
+          }
+          prefetch_.turn();
+        }
+        fill_missing(tile, block, block.chunks[c], E(0));
+        sum_chunk(stop, tile, member, c);
+      }
+    }
+  }
+
+  // All slots of some queries.
+  void fill_row(T* row, const int64_t* offset, int lanes) const {
+    for (int l = 0; l < lanes; ++l) {
+      std::fill(row + offset[l], row + offset[l] + p_.slots(), static_cast<T>(call_.missing));
+    }
+  }
+
+  void score_chunk(const Stop& stop, const Tile& tile, int64_t member, const Chunk& chunk) {
+    const E* const bias_base = call_.bias.has_bias ? lane_bias_.of(tile, member) : nullptr;
+    ScoreJob<E> job;
+    job.k_stride = stride_;
+    job.dim = dims_;
+    job.factor = call_.factor;
+    job.index = tile.shifted ? nullptr : tile.index.data();
+    job.bias_step = tile.uniform ? 1 : W;
+    job.bias_row = stop.block.stacked ? W : lane_bias_.row_stride(tile);
+    job.row_stride = kRowStride;
+    for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
+      const Step& step = stop.block.steps[s];
+      job.q = q_tile_.data() + step.low * W;
+      job.k = rows_[s] + tile.base + step.first;
+      job.bias = bias_base == nullptr ? nullptr : bias_base + step.bias_row * job.bias_row + step.first * job.bias_step;
+      job.scores = scores_.data() + step.low * kRowStride + step.slot * W;
+      score<S, O>(job, step.high - step.low, step.count, [] {});
+    }
+  }
+
+  // What lanes of a causal fast axis lack.
+  void fill_missing(const Tile& tile, const Block& block, const Chunk& chunk, E value) {
+    if (!p_.axis[2].causal) return;
+    for (int l = 0; l < tile.lanes; ++l) {
+      const int64_t count = call_.plan.positions[tile.first + l].count;
+      if (count == p_.axis[2].kernel) continue;
+      for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
+        const Step& step = block.steps[s];
+        for (int i = step.low; i < step.high; ++i) {
+          for (int64_t t = std::max<int64_t>(0, count - step.first); t < step.count; ++t) {
+            scores_.data()[i * kRowStride + (step.slot + t) * W + l] = value;
+          }
+        }
+      }
+    }
+  }
+
+  // Everything that the weights of one chunk add to.
+  void sum_chunk(const Stop& stop, const Tile& tile, int64_t member, size_t c) {
+    const Block& block = stop.block;
+    const Chunk& chunk = block.chunks[c];
+    const int64_t first = chunk.first_step, count = chunk.step_count;
+    if (call_.bias_gradient) bias_sums_.add(tile, member, block, chunk, scores_.data(), kRowStride);
+    int64_t start[W];
+    for (int l = 0; l < W; ++l) start[l] = tile.base + (l < tile.lanes ? tile.index[l] : 0);
+    if (call_.has_query_sums) {
+      Output<E, T> output{};
+      output.first = c == 0;
+      output.last = c + 1 == block.chunks.size();
+      output.rescale = one_[0];
+      output.inverse = factor_[0];
+      output.partial = partial_.data();
+      output.partial_row = W * channels_;
+      output.partial_stride = channels_;
+      output.offset = call_.query_sums.at.data() + tile.first;
+      output.offset_row = block.lane_step(1, W);
+      output.row_count = block.rows;
+      output.channels = call_.dim;
+      for (int i = 0; i < block.rows; ++i) {
+        output.rows[i] = call_.query_sums.template query_row<T>(stop, i, member);
+      }
+      const SumJob<E> job{reads_.data() + first, count, channels_, start, scores_.data(), kRowStride};
+      if (block.rows == 1) {
+        sum_tile<S, Single<S>, E, T, 1>(job, output, tile.lanes, channels_, [] {});
+      } else {
+        sum_tile<S, Single<S>, E, T, kRows>(job, output, tile.lanes, channels_, [] {});
+      }
+    }
+    if (call_.has_key_sums) {
+      scatter_tile<S>(writes_.data() + first, count, start, channels_, scores_.data(), kRowStride, q_natural_.data(),
+                      tile.lanes);
+    }
+  }
+
+  void finish_unit(const Stop& stop, const Stop* next) {
+    if (call_.has_key_sums) {
+      ring_.visit_all([&](int64_t z, int64_t y, E* row) { flush(stop, z, y, row); });
+    }
+    if (!call_.bias_gradient) return;
+    const HeadGroups& heads = call_.bias.heads;
+    if (next == nullptr || call_.by_unit || heads.group(stop.row_group, 0) != heads.group(next->row_group, 0)) {
+      leftovers_.bias[stop.unit] = bias_sums_.fold();
+    }
+  }
+
+  // A key row that no later block sees.
+  void flush(const Stop& stop, int64_t z, int64_t y, const E* row) {
+    if (stop.group.strips > 0) {
+      flush_range(stop, z, y, row, done_, reached_);
+    } else {
+      flush_range(stop, z, y, row, 0, length_);
+    }
+  }
+
+  // Writes finished key sums, or leaves this slab's share of them.
+  void flush_range(const Stop& stop, int64_t z, int64_t y, const E* row, int64_t begin, int64_t end) {
+    const Range own = ownership_.of(stop.group.key_row(z, y));
+    const int64_t first = std::clamp(own.begin, begin, end), last = std::clamp(own.end, first, end);
+    leave(stop, z, y, row + sums_at_, begin, first);
+    write_key_sums(stop, z, y, row + sums_at_, first, last);
+    leave(stop, z, y, row + sums_at_, last, end);
+  }
+
+  void leave(const Stop& stop, int64_t z, int64_t y, const E* sums, int64_t begin, int64_t end) {
+    if (begin == end) return;
+    leftovers_.seams[stop.unit].push_back(
+        {z, y, begin, end, std::vector<E>(sums + begin * channels_, sums + end * channels_), {}});
+  }
+
+  // from: of position 0.
+  void write_key_sums(const Stop& stop, int64_t z, int64_t y, const E* from, int64_t begin, int64_t end) {
+    const std::vector<int64_t>& offsets = call_.key_sums.at;
+    T* const row = call_.key_sums.template row<T>(stop, z, y);
+    for (int64_t i = begin; i < end; ++i) {
+      for (int64_t d = 0; d < call_.dim; d += W) {
+        const int n = static_cast<int>(std::min<int64_t>(W, call_.dim - d));
+        S::store_as(row + offsets[i] + d, S::load(from + i * channels_ + d), n);
+      }
+    }
+  }
+
+  template <class U>
+  struct Kind {
+    using type = U;
+  };
+
+  const UnfusedWork<T>& call_;
+  const Problem& p_;
+  LaneBias<E> lane_bias_;
+  Leftovers<E>& leftovers_;
+  const int64_t length_, channels_, stride_, dims_, natural_at_, sums_at_, row_size_;
+  Ring<E> ring_;
+  Prefetch prefetch_;
+  BiasSums<S, E> bias_sums_;
+  Ownership ownership_;
+  int64_t packed_ = 0;              // positions of the key row at hand that are packed; of all others the whole row is
+  int64_t done_ = 0, reached_ = 0;  // of a strip's key row: sums before done_ are written, from reached_ on none
+  std::vector<E*> rows_;            // of each step: its packed row, its keys, its sums
+  std::vector<SumStep<E>> reads_, writes_;
+  SlotMap slots_;
+  Buffer<E> q_tile_, q_natural_, scores_, partial_;
+  E one_[kRows][W], factor_[kRows][W];
+};
+
+template <class S, class O, class T>
+void run_unfused(const UnfusedWork<T>& call, const Units& units, acc_t<T>* drpb) {
+  Leftovers<acc_t<T>> leftovers;
+  leftovers.bias.resize(units.count());
+  leftovers.seams.resize(units.count());
+  at::parallel_for(0, units.count(), 1,
+                   [&](int64_t begin, int64_t end) { UnfusedWorker<S, O, T>(call, leftovers).run(units, begin, end); });
+  if (units.slabs > 1 && call.has_key_sums) {
+    at::parallel_for(0, units.count() / units.slabs, 1, [&](int64_t begin, int64_t end) {
+      UnfusedWorker<S, O, T> worker(call, leftovers);
+      for (int64_t i = begin; i < end; ++i) worker.join_seams(units, i * units.slabs);
+    });
+  }
+  if (drpb != nullptr) join_bias(call.p, call.plan, call.bias, units, leftovers.bias, drpb);
+}
+
+template <class S, class T>
+void tiled_unfused(const Problem& p, const RowPlan& plan, const UnfusedCall<T>& call, const Units& units,
+                   bool deterministic) {
+  using E = acc_t<T>;
+  // The table is for scores in base 2; these are not.
+  std::vector<E> rpb;
+  if (call.rpb != nullptr) {
+    rpb.assign(static_cast<const E*>(call.rpb), static_cast<const E*>(call.rpb) + p.heads * p.bias_entries());
+    for (E& entry : rpb) entry *= static_cast<E>(0.6931471805599453);
+  }
+  const BiasTable<E> bias(p, plan, call.rpb != nullptr ? rpb.data() : nullptr);
+  const int64_t members = p.heads / p.kv_heads;
+  const auto layout = [&](const View& view, int64_t per_key) { return Layout(p, plan, view, per_key); };
+  const UnfusedWork<T> work{p,
+                            plan,
+                            bias,
+                            layout(call.queries, members),
+                            layout(call.keys, 1),
+                            layout(call.dots, members),
+                            layout(call.weights, members),
+                            layout(call.query_sums, members),
+                            layout(call.key_sums, 1),
+                            call.dim,
+                            call.factor,
+                            call.missing,
+                            members,
+                            call.drpb != nullptr,
+                            deterministic,
+                            units.slabs};
+  E* const drpb = static_cast<E*>(call.drpb);
+#ifdef NATTEN_HAS_PAIRS
+  if constexpr (std::is_same_v<T, c10::BFloat16>) return run_unfused<S, Pairs, T>(work, units, drpb);
+#endif
+  run_unfused<S, Single<S>, T>(work, units, drpb);
+}
+
+}  // namespace NATTEN_ISA
+}  // namespace natten::cpu
