@@ -112,7 +112,7 @@ void launch(cudaStream_t stream, const Maps& maps, const Call& call) {
 
 }  // namespace
 
-const char* refuses_forward(const tile::Request& r, bool bias) {
+const char* refuses_forward(const Request& r, bool bias) {
   if (r.capability != 90) return "the device is not of compute capability 9.0";
   if (r.type != Type::kHalf && r.type != Type::kBFloat16) return "the dtype is neither float16 nor bfloat16";
   if (bias) return "it has no bias";

@@ -8,7 +8,8 @@
 
 namespace natten::cuda {
 
-enum class Type { kDouble, kFloat, kHalf, kBFloat16 };
+// kTf32 is float32 where the user lets products be rounded to TF32; only tensor cores differ.
+enum class Type { kDouble, kFloat, kTf32, kHalf, kBFloat16 };
 
 // Memory that lives until the stream has passed the call.
 struct Workspace {

@@ -42,7 +42,7 @@ def draw(rng, kernels):
         return draw_large(rng)
     rank = rng.choice([1, 2, 2, 3])
     tile = kernels == "tile"
-    dtype = rng.choice([torch.float16, torch.bfloat16] if tile else [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+    dtype = rng.choice([torch.float64, torch.float32, torch.float16, torch.bfloat16])
     top = {1: 33, 2: 13, 3: 5}[rank]
     kernel, dilation, causal, stride, length = [], [], [], [], []
     bias = rng.random() < 0.6
@@ -53,9 +53,11 @@ def draw(rng, kernels):
         stride.append(rng.randint(1, kernel[-1]) if rng.random() < 0.25 else 1)
         length.append(kernel[-1] * dilation[-1] + rng.randint(0, {1: 150, 2: 24, 3: 6}[rank]))
     if tile:
-        dim, value_dim = 8 * rng.randint(1, 16), 8 * rng.randint(1, 16)
+        most = 64 if dtype == torch.float64 else 128
+        piece = 16 // dtype.itemsize
+        dim, value_dim = piece * rng.randint(1, most // piece), piece * rng.randint(1, most // piece)
         if rng.random() < 0.6:
-            dim = value_dim = rng.choice([32, 32, 64, 128])
+            dim = value_dim = rng.choice([32, 32, 64, most])
     else:
         dim, value_dim = rng.randint(1, 140), rng.randint(1, 140)
     group = rng.choice([1, 1, 2])

@@ -1,0 +1,7 @@
+#include "tile_kernels.cuh"
+
+namespace natten::cuda::tile {
+
+template void launch<__half>(cudaStream_t, const TileCall&, Pass);
+
+}  // namespace natten::cuda::tile

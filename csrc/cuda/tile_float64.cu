@@ -1,0 +1,7 @@
+#include "tile_kernels.cuh"
+
+namespace natten::cuda::tile {
+
+template void launch<double>(cudaStream_t, const TileCall&, Pass);
+
+}  // namespace natten::cuda::tile
