@@ -17,7 +17,7 @@ constexpr int64_t least_window(int64_t dim) { return dim > 64 ? 256 : dim > 32 ?
 
 template <class T, int kDim>
 __global__ void __launch_bounds__(kThreads, 1)
-    hopper_kernel(const __grid_constant__ Maps maps, const __grid_constant__ Call call) {
+    hopper_kernel(const NATTEN_GRID_CONSTANT Maps maps, const NATTEN_GRID_CONSTANT Call call) {
 #if NATTEN_HOPPER
   extern __shared__ __align__(1024) char memory[];
   using SharedType = Shared<kDim>;

@@ -6,6 +6,13 @@
 
 #include "../problem.h"
 
+// On an argument of a kernel: it is read where it lies. Needs compute capability 7.0.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 700
+#define NATTEN_GRID_CONSTANT
+#else
+#define NATTEN_GRID_CONSTANT __grid_constant__
+#endif
+
 namespace natten::cuda {
 
 // kTf32 is float32 where the user lets products be rounded to TF32; only tensor cores differ.

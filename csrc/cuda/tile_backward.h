@@ -60,12 +60,7 @@ NATTEN_HD void dq_tile(M& m, const TileCall& call, int64_t head, int64_t item, c
   auto& memory = m.memory();
   m.dims(p.dim, p.value_dim);
 
-  const auto load = [&](int chunk) {
-    const int stage = chunk % 2;
-    copy_chunk(m, memory.k(stage), call.k, k_lattice, memory.v(stage), call.v, v_lattice, keys, chunk);
-    m.each(M::kColumns, [&](int c) { memory.columns(stage)[c] = key_column(call, keys, chunk * M::kColumns + c); });
-    m.commit();
-  };
+  const auto load = [&](int chunk) { load_keys(m, call, k_lattice, v_lattice, keys, chunk); };
   const TileRows<const T> q_rows(call, tile, call.q, head), dout_rows(call, tile, call.dout, head),
       out_rows(call, tile, call.out, head);
   m.copy(memory.rows[0], kTileRows, p.dim, q_rows);
@@ -85,16 +80,7 @@ NATTEN_HD void dq_tile(M& m, const TileCall& call, int64_t head, int64_t item, c
   typename M::Sums sum;
   sum.clear();
 
-  for (int chunk = 0; chunk < chunks; chunk++) {
-    const int stage = chunk % 2;
-    if (chunk + 1 < chunks) {
-      load(chunk + 1);
-      m.template wait<1>();
-    } else {
-      m.template wait<0>();
-    }
-    m.sync();
-    m.chunk(chunk);
+  for_each_chunk(m, chunks, load, [&](int chunk, int stage) {
     typename M::Scores weights, slopes;
     m.clear(weights);
     m.clear(slopes);
@@ -110,8 +96,7 @@ NATTEN_HD void dq_tile(M& m, const TileCall& call, int64_t head, int64_t item, c
       add_bias_gradient(m, call, tile, keys, chunk, drpb);
     }
     m.multiply(sum, slopes, memory.k(stage));
-    m.sync();
-  }
+  });
   const auto factor = m.rows([&](int) { return static_cast<V>(p.scale); });
   const TileRows<T> dq_rows(call, tile, call.dq, head);
   m.store(sum, memory.rows[0], factor, p.dim, dq_rows);
@@ -223,16 +208,7 @@ NATTEN_HD void dkv_tile(M& m, const TileCall& call, int64_t kv_head, int64_t ite
       });
     };
     load(0);
-    for (int chunk = 0; chunk < chunks; chunk++) {
-      const int stage = chunk % 2;
-      if (chunk + 1 < chunks) {
-        load(chunk + 1);
-        m.template wait<1>();
-      } else {
-        m.template wait<0>();
-      }
-      m.sync();
-      m.chunk(chunk);
+    for_each_chunk(m, chunks, load, [&](int, int stage) {
       typename M::Scores weights, slopes;
       m.clear(weights);
       m.clear(slopes);
@@ -249,8 +225,7 @@ NATTEN_HD void dkv_tile(M& m, const TileCall& call, int64_t kv_head, int64_t ite
       });
       m.multiply(dv_sum, weights, memory.v(stage));
       m.multiply(dk_sum, slopes, memory.k(stage));
-      m.sync();
-    }
+    });
   }
   const TileRows<T> dk_rows(call, tile, call.dk, kv_head), dv_rows(call, tile, call.dv, kv_head);
   m.store(dk_sum, memory.rows[0], m.rows([&](int) { return static_cast<V>(p.scale); }), p.dim, dk_rows);

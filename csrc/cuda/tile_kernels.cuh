@@ -3,28 +3,23 @@
 
 #include <algorithm>
 
+#include "launch.h"
 #include "tile_cuda.cuh"
 #include "tile_launch.h"
 
 namespace natten::cuda::tile {
 
 // Blocks that a multiprocessor should hold at once: what the registers are shared among.
-#ifndef NATTEN_FORWARD_BLOCKS
-#define NATTEN_FORWARD_BLOCKS 5
-#endif
-#ifndef NATTEN_BACKWARD_BLOCKS
-#define NATTEN_BACKWARD_BLOCKS 3
-#endif
 constexpr int blocks_of(Pass pass, int dim, int element_size) {
   if (dim > 32 || element_size == 8) return 1;
-  const bool small = pass != Pass::kQueryGradient && pass != Pass::kKeyGradient;
-  if (element_size == 4) return small ? 3 : 2;
-  return small ? NATTEN_FORWARD_BLOCKS : NATTEN_BACKWARD_BLOCKS;
+  const bool backward = pass == Pass::kQueryGradient || pass == Pass::kKeyGradient;
+  if (element_size == 4) return backward ? 2 : 3;
+  return backward ? 3 : pass == Pass::kGatherQueries ? 4 : 5;
 }
 
 template <class M, Pass kPass>
 __global__ void __launch_bounds__(kTileThreads, blocks_of(kPass, M::kDim, sizeof(typename M::Element)))
-    tile_kernel(const __grid_constant__ TileCall call) {
+    tile_kernel(const NATTEN_GRID_CONSTANT TileCall call) {
 #if __CUDA_ARCH__ >= 750
   if constexpr (__CUDA_ARCH__ < 800 && !std::is_same_v<typename M::Element, __half>) return;
   extern __shared__ __align__(16) char shared[];

@@ -85,9 +85,10 @@ struct TileMemory {
 
 // Columns of a chunk: half as many where sums fill the registers or rows the shared memory.
 constexpr int columns_of(Pass pass, int dim, int element_size) {
+  const bool backward = pass == Pass::kQueryGradient || pass == Pass::kKeyGradient;
   if (element_size == 2) return pass == Pass::kKeyGradient && dim > 64 ? 32 : 64;
-  const int wide = element_size == 4 && (pass == Pass::kForward || !is_fused(pass)) ? 64 : 32;
-  return dim > wide ? 32 : 64;
+  if (element_size == 4) return dim > (backward ? 32 : 64) ? 32 : 64;
+  return dim > 32 || backward ? 32 : 64;
 }
 
 }  // namespace natten::cuda

@@ -44,6 +44,18 @@ NATTEN_HD void copy_chunk(M& m, Pane pane, const View& view, const Lattice& latt
   });
 }
 
+template <class M>
+NATTEN_HD void load_keys_and_slots(M& m, const TileCall& call, const Lattice& lattice, const Box& keys, int chunk) {
+  const int stage = chunk % 2;
+  auto& memory = m.memory();
+  copy_chunk(m, memory.k(stage), call.k, lattice, keys, chunk, call.p.dim);
+  m.each(M::kColumns, [&](int c) {
+    memory.columns(stage)[c] = key_column(call, keys, chunk * M::kColumns + c);
+    memory.parts(stage)[c] = slot_of_column(call.p, keys, chunk * M::kColumns + c);
+  });
+  m.commit();
+}
+
 // Causal windows have fewer keys than slots.
 template <class M>
 NATTEN_HD void fill_empty_slots(M& m, const TileCall& call, const Tile& tile,
@@ -82,15 +94,7 @@ NATTEN_HD void dots_tile(M& m, const TileCall& call, int64_t head, int64_t item,
   const uint32_t guards = call.tiling.fields.guards;
   auto& memory = m.memory();
 
-  const auto load = [&](int chunk) {
-    const int stage = chunk % 2;
-    copy_chunk(m, memory.k(stage), call.k, lattice, keys, chunk, p.dim);
-    m.each(M::kColumns, [&](int c) {
-      memory.columns(stage)[c] = key_column(call, keys, chunk * M::kColumns + c);
-      memory.parts(stage)[c] = slot_of_column(p, keys, chunk * M::kColumns + c);
-    });
-    m.commit();
-  };
+  const auto load = [&](int chunk) { load_keys_and_slots(m, call, lattice, keys, chunk); };
   const TileRows<const T> q_rows(call, tile, call.q, head);
   const TileRows<T> weight_rows(call, tile, call.weights, head);
   m.copy(memory.rows[0], kTileRows, p.dim, q_rows);
@@ -104,16 +108,7 @@ NATTEN_HD void dots_tile(M& m, const TileCall& call, int64_t head, int64_t item,
   fill_empty_slots(m, call, tile, weight_rows);
   const V factor = static_cast<V>(p.scale);
 
-  for (int chunk = 0; chunk < chunks; chunk++) {
-    const int stage = chunk % 2;
-    if (chunk + 1 < chunks) {
-      load(chunk + 1);
-      m.template wait<1>();
-    } else {
-      m.template wait<0>();
-    }
-    m.sync();
-    m.chunk(chunk);
+  for_each_chunk(m, chunks, load, [&](int, int stage) {
     typename M::Scores dots;
     m.clear(dots);
     m.multiply_transposed(dots, memory.rows[0], memory.k(stage));
@@ -125,8 +120,7 @@ NATTEN_HD void dots_tile(M& m, const TileCall& call, int64_t head, int64_t item,
       if (bias != nullptr) logit += bias[column.bias + w.bias];
       to[row][memory.parts(stage)[c]] = static_cast<T>(logit);
     });
-    m.sync();
-  }
+  });
 }
 
 template <class M>
@@ -148,15 +142,7 @@ NATTEN_HD void gather_keys_tile(M& m, const TileCall& call, int64_t head, int64_
   const uint32_t guards = call.tiling.fields.guards;
   auto& memory = m.memory();
 
-  const auto load = [&](int chunk) {
-    const int stage = chunk % 2;
-    copy_chunk(m, memory.k(stage), call.k, lattice, keys, chunk, p.dim);
-    m.each(M::kColumns, [&](int c) {
-      memory.columns(stage)[c] = key_column(call, keys, chunk * M::kColumns + c);
-      memory.parts(stage)[c] = slot_of_column(p, keys, chunk * M::kColumns + c);
-    });
-    m.commit();
-  };
+  const auto load = [&](int chunk) { load_keys_and_slots(m, call, lattice, keys, chunk); };
   load(0);
   m.reach([&](int band) { return reach_of(call.tiling, tile, keys, band, true); });
   const auto windows = m.rows([&](int row) { return window_fields(call, tile, keys, row); });
@@ -168,16 +154,7 @@ NATTEN_HD void gather_keys_tile(M& m, const TileCall& call, int64_t head, int64_
   typename M::Sums sum;
   sum.clear();
 
-  for (int chunk = 0; chunk < chunks; chunk++) {
-    const int stage = chunk % 2;
-    if (chunk + 1 < chunks) {
-      load(chunk + 1);
-      m.template wait<1>();
-    } else {
-      m.template wait<0>();
-    }
-    m.sync();
-    m.chunk(chunk);
+  for_each_chunk(m, chunks, load, [&](int chunk, int stage) {
     typename M::Scores weights;
     m.clear(weights);
     m.each_score(weights, [&](auto row, int c, V& x) {
@@ -192,8 +169,7 @@ NATTEN_HD void gather_keys_tile(M& m, const TileCall& call, int64_t head, int64_
       add_bias_gradient(m, call, tile, keys, chunk, drpb);
     }
     m.multiply(sum, weights, memory.k(stage));
-    m.sync();
-  }
+  });
   const TileRows<T> rows(call, tile, call.out, head);
   m.store(sum, memory.rows[0], m.rows([&](int) { return static_cast<V>(p.scale); }), p.dim, rows);
   m.sync();
@@ -266,16 +242,7 @@ NATTEN_HD void gather_queries_tile(M& m, const TileCall& call, int64_t kv_head, 
       });
     };
     load(0);
-    for (int chunk = 0; chunk < chunks; chunk++) {
-      const int stage = chunk % 2;
-      if (chunk + 1 < chunks) {
-        load(chunk + 1);
-        m.template wait<1>();
-      } else {
-        m.template wait<0>();
-      }
-      m.sync();
-      m.chunk(chunk);
+    for_each_chunk(m, chunks, load, [&](int, int stage) {
       typename M::Scores weights;
       m.clear(weights);
       m.each_score(weights, [&](auto row, int c, V& x) {
@@ -286,8 +253,7 @@ NATTEN_HD void gather_queries_tile(M& m, const TileCall& call, int64_t kv_head, 
         }
       });
       m.multiply(sum, weights, memory.k(stage));
-      m.sync();
-    }
+    });
   }
   const TileRows<T> rows(call, tile, call.out, kv_head);
   m.store(sum, memory.rows[0], m.rows([&](int) { return static_cast<V>(p.scale); }), p.dim, rows);

@@ -112,6 +112,34 @@ NATTEN_HD void copy_chunk(M& m, Pane first_pane, const View& first, const Lattic
   });
 }
 
+// Starts bringing chunk `chunk` of the keys and values that a tile sees.
+template <class M>
+NATTEN_HD void load_keys(M& m, const TileCall& call, const Lattice& k_lattice, const Lattice& v_lattice,
+                         const Box& keys, int chunk) {
+  const int stage = chunk % 2;
+  auto& memory = m.memory();
+  copy_chunk(m, memory.k(stage), call.k, k_lattice, memory.v(stage), call.v, v_lattice, keys, chunk);
+  m.each(M::kColumns, [&](int c) { memory.columns(stage)[c] = key_column(call, keys, chunk * M::kColumns + c); });
+  m.commit();
+}
+
+// Calls f(chunk, stage) for the chunks of a box while load(next chunk) is under way; load(0) has been called.
+template <class M, class Load, class F>
+NATTEN_HD void for_each_chunk(M& m, int chunks, const Load& load, const F& f) {
+  for (int chunk = 0; chunk < chunks; chunk++) {
+    if (chunk + 1 < chunks) {
+      load(chunk + 1);
+      m.template wait<1>();
+    } else {
+      m.template wait<0>();
+    }
+    m.sync();
+    m.chunk(chunk);
+    f(chunk, chunk % 2);
+    m.sync();
+  }
+}
+
 // Copies the rows of a tile, or gives where they lie.
 template <class T>
 struct TileRows {
@@ -178,12 +206,7 @@ NATTEN_HD void forward_tile(M& m, const TileCall& call, int64_t head, int64_t it
   auto& memory = m.memory();
   m.dims(p.dim, p.value_dim);
 
-  const auto load = [&](int chunk) {
-    const int stage = chunk % 2;
-    copy_chunk(m, memory.k(stage), call.k, k_lattice, memory.v(stage), call.v, v_lattice, keys, chunk);
-    m.each(M::kColumns, [&](int c) { memory.columns(stage)[c] = key_column(call, keys, chunk * M::kColumns + c); });
-    m.commit();
-  };
+  const auto load = [&](int chunk) { load_keys(m, call, k_lattice, v_lattice, keys, chunk); };
   const TileRows<const T> q_rows(call, tile, call.q, head);
   m.copy(memory.rows[0], kTileRows, p.dim, q_rows);
   load(0);
@@ -195,16 +218,7 @@ NATTEN_HD void forward_tile(M& m, const TileCall& call, int64_t head, int64_t it
   typename M::Sums sum;
   sum.clear();
 
-  for (int chunk = 0; chunk < chunks; chunk++) {
-    const int stage = chunk % 2;
-    if (chunk + 1 < chunks) {
-      load(chunk + 1);
-      m.template wait<1>();
-    } else {
-      m.template wait<0>();
-    }
-    m.sync();
-    m.chunk(chunk);
+  for_each_chunk(m, chunks, load, [&](int, int stage) {
     typename M::Scores logits;
     m.clear(logits);
     m.multiply_transposed(logits, memory.rows[0], memory.k(stage));
@@ -220,8 +234,7 @@ NATTEN_HD void forward_tile(M& m, const TileCall& call, int64_t head, int64_t it
     m.row_sum(logits, total);
     sum.each([&](auto row, int, V& x) { x *= rescale[row]; });
     m.multiply(sum, logits, memory.v(stage));
-    m.sync();
-  }
+  });
   m.finish_row_sum(total);
   const auto factor = m.rows_of(total, [](auto, V x) { return x > V(0) ? V(1) / x : V(0); });
   const TileRows<T> out_rows(call, tile, call.out, head);
