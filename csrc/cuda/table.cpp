@@ -143,8 +143,7 @@ Class class_of(const Problem& p, c10::ScalarType type, Operation operation, bool
 
 void na_forward(const Problem& p, c10::ScalarType type, const View& q, const View& k, const View& v, const void* rpb,
                 const View& out, const View& lse) {
-  const Class kernels = 
-      class_of(p, type, Operation::kForward, false, rpb, nullptr, true, lse, {q, k, v, out});
+  const Class kernels = class_of(p, type, Operation::kForward, false, rpb, nullptr, true, lse, {q, k, v, out});
   const auto run = kernels == Class::kWindow   ? window::na_forward
                    : kernels == Class::kHopper ? hopper::na_forward
                    : kernels == Class::kTile   ? tile::na_forward
@@ -157,7 +156,8 @@ void na_backward(const Problem& p, c10::ScalarType type, const View& q, const Vi
                  const View& out, const View& lse, const View& dout, const View& dq, const View& dk, const View& dv,
                  void* drpb, bool) {
   Memory memory;
-  const Class kernels = class_of(p, type, Operation::kBackward, true, rpb, drpb, true, lse, {q, k, v, out, dout, dq, dk, dv});
+  const Class kernels =
+      class_of(p, type, Operation::kBackward, true, rpb, drpb, true, lse, {q, k, v, out, dout, dq, dk, dv});
   const auto run = kernels == Class::kWindow ? window::na_backward
                    : kernels == Class::kTile ? tile::na_backward
                                              : naive::na_backward;

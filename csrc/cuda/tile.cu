@@ -1,11 +1,10 @@
 // What the tile program takes, and its launches.
-#include "tile.h"
-
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
 #include <algorithm>
 
+#include "tile.h"
 #include "tile_launch.h"
 
 namespace natten::cuda::tile {

@@ -87,9 +87,8 @@ NATTEN_HD void dq_tile(M& m, const TileCall& call, int64_t head, int64_t item, c
     m.multiply_transposed(weights, memory.rows[0], memory.k(stage));
     m.multiply_transposed(slopes, memory.rows[1], memory.v(stage));
     finish_logits(m, call, weights, windows, memory.columns(stage), bias);
-    m.pair(weights, slopes, [&](auto row, int, V& weight, V& slope) {
-      slope = M::exp2(weight - lse[row]) * (slope - mean[row]);
-    });
+    m.pair(weights, slopes,
+           [&](auto row, int, V& weight, V& slope) { slope = M::exp2(weight - lse[row]) * (slope - mean[row]); });
     if (drpb != nullptr) {
       m.spill(slopes, memory.slopes);
       m.sync();
@@ -123,8 +122,8 @@ NATTEN_HD void dq_program(M& m, const TileCall& call, int64_t head, int64_t work
   with_bias_gradient(m, call, head, worker, [&](int64_t item, V* drpb) { dq_tile(m, call, head, item, bias, drpb); });
 }
 
-// Ends of the windows of a box of queries by axis, in places from the tile of keys' origin; cut to its rows, which leaves
-// the answer for them as it is and makes them fit a field. Axis a starts at starts[a].
+// Ends of the windows of a box of queries by axis, in places from the tile of keys' origin; cut to its rows, which
+// leaves the answer for them as it is and makes them fit a field. Axis a starts at starts[a].
 template <class M>
 NATTEN_HD void find_ends(M& m, const TileCall& call, const Tile& tile, const Box& queries, const int* starts) {
   const Fields& f = call.tiling.fields;

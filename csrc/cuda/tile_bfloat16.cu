@@ -1,3 +1,4 @@
+// The tile program's kernels for bfloat16.
 #include "tile_kernels.cuh"
 
 namespace natten::cuda::tile {

@@ -1,3 +1,4 @@
+// The tile program's kernels for float32, and for float32 as TF32.
 #include "tile_kernels.cuh"
 
 namespace natten::cuda::tile {

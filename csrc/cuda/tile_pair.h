@@ -177,9 +177,8 @@ NATTEN_HD void gather_keys_tile(M& m, const TileCall& call, int64_t head, int64_
 
 template <class M>
 NATTEN_HD void gather_keys_program(M& m, const TileCall& call, int64_t head, int64_t worker) {
-  with_bias_gradient(m, call, head, worker, [&](int64_t item, typename M::Value* drpb) {
-    gather_keys_tile(m, call, head, item, drpb);
-  });
+  with_bias_gradient(m, call, head, worker,
+                     [&](int64_t item, typename M::Value* drpb) { gather_keys_tile(m, call, head, item, drpb); });
 }
 
 // Rows are keys and columns the queries that see them.

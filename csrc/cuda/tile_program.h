@@ -191,8 +191,7 @@ NATTEN_HD void finish_logits(M& m, const TileCall& call, typename M::Scores& log
 }
 
 template <class M>
-NATTEN_HD void forward_tile(M& m, const TileCall& call, int64_t head, int64_t item,
-                            const typename M::Value* bias) {
+NATTEN_HD void forward_tile(M& m, const TileCall& call, int64_t head, int64_t item, const typename M::Value* bias) {
   using T = typename M::Element;
   using V = typename M::Value;
   const Problem& p = call.p;

@@ -13,8 +13,8 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
-#include <memory>
 #include <limits>
+#include <memory>
 #include <random>
 #include <string>
 
@@ -342,7 +342,8 @@ int main(int argc, char** argv) {
         wide ? check<double, 64>(p, bias, seed + i, 1e-13) : check<double, 32>(p, bias, seed + i, 1e-13);
         break;
       case 3:
-        wide ? check<natten::cuda::Tf32, 128>(p, bias, seed + i, 4e-3) : check<natten::cuda::Tf32, 32>(p, bias, seed + i, 4e-3);
+        wide ? check<natten::cuda::Tf32, 128>(p, bias, seed + i, 4e-3)
+             : check<natten::cuda::Tf32, 32>(p, bias, seed + i, 4e-3);
         break;
       default:
         wide ? check<c10::BFloat16, 64>(p, bias, seed + i, 3e-2) : check<c10::BFloat16, 32>(p, bias, seed + i, 3e-2);
