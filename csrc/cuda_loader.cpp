@@ -135,7 +135,7 @@ char* natten_cuda_force(const char* name) {
 }
 
 char* natten_cuda_why(int rank, const int64_t* axes, int64_t batch, int64_t heads, int64_t dim, int dtype, int rpb,
-                      int backward, int device, char** text) {
+                      int operation, int device, char** text) {
   return natten::capi::guard([&] {
     TORCH_CHECK(natten::table != nullptr, "there are no CUDA kernels here: ", natten::status());
     natten::Problem p;
@@ -150,7 +150,7 @@ char* natten_cuda_why(int rank, const int64_t* axes, int64_t batch, int64_t head
       axis.dilation = axes[3 * a + 2];
     }
     const auto type = static_cast<c10::ScalarType>(dtype);
-    *text = strdup(natten::table->why(p, type, rpb != 0, backward != 0, device).c_str());
+    *text = strdup(natten::table->why(p, type, rpb != 0, operation, device).c_str());
   });
 }
 

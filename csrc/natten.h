@@ -215,10 +215,11 @@ NATTEN_API int natten_allow_tf32(int allowed);
 /* ---- Kernel classes of CUDA ------------------------------------------------
  * Forces a class ("hopper", "tile", "naive"...) for this thread's forward calls; "auto" or "" chooses again. */
 NATTEN_API char* natten_cuda_force(const char* name);
-/* Which classes would take a fused call, and why not: one line each, the one that runs first marked. `axes`: length,
- * kernel, dilation of each of `rank` axes. *text goes to natten_free. */
+/* Which classes would take a call, and why not: one line each, the one that runs first marked. `axes`: length, kernel,
+ * dilation of each of `rank` axes. `operation`: 0 the fused forward, 1 its backward, 2 the unfused operators. *text
+ * goes to natten_free. */
 NATTEN_API char* natten_cuda_why(int rank, const int64_t* axes, int64_t batch, int64_t heads, int64_t dim, int dtype,
-                                 int rpb, int backward, int device, char** text);
+                                 int rpb, int operation, int device, char** text);
 
 #ifdef __cplusplus
 }

@@ -21,21 +21,24 @@ func TestForcedBackend(t *testing.T) {
 		s.Own(functional.NA2D(x, x, x, o))
 		require.NoError(t, s.Err())
 	}
-	o.Backend = "tile"
+	o.Backend = "window"
 	_, err := functional.NA2D(x, x, x, o)
 	if device.Is(torch.CPU) {
-		require.EqualError(t, err, `functional: NA2D: option Backend is "tile", a class of CUDA kernels, and q is on cpu`)
+		require.EqualError(t, err, `functional: NA2D: option Backend is "window", a class of CUDA kernels, and q is on cpu`)
 		if !torch.HasCUDAKernels() {
-			require.ErrorContains(t, torch.ForceCUDABackend("tile"), "there are no CUDA kernels here")
+			require.ErrorContains(t, torch.ForceCUDABackend("window"), "there are no CUDA kernels here")
 		}
 		return
 	}
 	require.ErrorContains(t, err, "the dtype is neither float16 nor bfloat16")
-	half := s.To(x, gotch.Half)
-	s.Own(functional.NA2D(half, half, half, o))
-	o.Backend = "naive"
-	s.Own(functional.NA2D(x, x, x, o))
-	require.NoError(t, s.Err())
+	for _, class := range []string{"tile", "naive"} {
+		o.Backend = class
+		for _, dtype := range []gotch.DType{gotch.Half, gotch.Float, gotch.Double} {
+			y := s.To(x, dtype)
+			s.Own(functional.NA2D(y, y, y, o))
+			require.NoError(t, s.Err(), "%s, %v", class, dtype)
+		}
+	}
 	o.Backend = "nonsense"
 	_, err = functional.NA2D(x, x, x, o)
 	require.ErrorContains(t, err, "there is no kernel class of that name")

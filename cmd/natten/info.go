@@ -63,7 +63,7 @@ func init() {
 		}
 		c.Flags().BoolVar(&listModels, "models", false, "list the models")
 		c.Flags().StringVar(&size, "size", "", "picture size for MODEL, N or HEIGHTxWIDTH; empty: the model's own")
-		c.Flags().StringVar(&why, "why", "", `which kernels run a shape and why: "B1 H24 256x256 D128 K80x80 d1x1 bfloat16", with rpb and backward where they apply`)
+		c.Flags().StringVar(&why, "why", "", `which kernels run a shape and why: "B1 H24 256x256 D128 K80x80 d1x1 bfloat16", with rpb, and backward or unfused, where they apply`)
 		c.Flags().StringVar(&model, "model", "", "model name, where CHECKPOINT does not say it")
 		c.Flags().BoolVar(&listKeys, "config", false, "list the keys of a training configuration")
 		return c

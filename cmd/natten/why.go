@@ -32,7 +32,7 @@ func whyBackend(shape string) (string, error) {
 }
 
 // parseProblem reads a shape as natten bench prints it: "B8 H2 56x56 D32 K7x7
-// d1x1 rpb", and besides a dtype (float32 without one) and "backward".
+// d1x1 rpb", and besides a dtype (float32 without one), and "backward" or "unfused".
 func parseProblem(shape string) (p torch.CUDAProblem, err error) {
 	wrong := func(what string) (torch.CUDAProblem, error) {
 		return p, fmt.Errorf("info: --why is %q, %s", shape, what)
@@ -52,6 +52,9 @@ func parseProblem(shape string) (p torch.CUDAProblem, err error) {
 			continue
 		case "backward":
 			p.Backward = true
+			continue
+		case "unfused":
+			p.Unfused = true
 			continue
 		}
 		letter, list := word[:1], word[1:]

@@ -17,6 +17,9 @@ func TestWhyReadsShapes(t *testing.T) {
 		Batch: 8, Heads: 2, Dim: 32, Length: []int64{56, 40}, Kernel: []int64{7, 5}, Dilation: []int64{1, 8},
 		DType: gotch.BFloat16, RPB: true, Backward: true,
 	}, p)
+	p, err = parseProblem("H2 56 D32 K7 unfused")
+	require.NoError(t, err)
+	require.True(t, p.Unfused)
 	for shape, message := range map[string]string{
 		"":                  "want H, D, one to three lengths",
 		"H2 56 D32 K7x7":    "as many after K",

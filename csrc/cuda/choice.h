@@ -15,7 +15,7 @@ struct Candidate {
   const char* name;
   const char* what;
   // Null when it takes the call, else why not.
-  const char* (*refuses)(const tile::Request& request, bool backward, bool bias, bool bias_gradient);
+  const char* (*refuses)(const Request& request, Operation operation, bool bias, bool bias_gradient);
 };
 
 // Fastest first.
@@ -23,7 +23,7 @@ constexpr int kCandidates = 4;
 const Candidate* candidates();
 
 // `forced`: a name, "auto" or null. Sets `reason` when the forced class refuses or does not exist.
-const Candidate* choose(const tile::Request& request, bool backward, bool bias, bool bias_gradient, const char* forced,
+const Candidate* choose(const Request& request, Operation operation, bool bias, bool bias_gradient, const char* forced,
                         const char** reason);
 
 }  // namespace natten::cuda

@@ -43,6 +43,7 @@ void with_type(Type type, const F& f) {
     case Type::kDouble:
       return f(static_cast<double*>(nullptr));
     case Type::kFloat:
+    case Type::kTf32:
       return f(static_cast<float*>(nullptr));
     case Type::kHalf:
       return f(static_cast<__half*>(nullptr));

@@ -17,7 +17,7 @@ constexpr int64_t least_window(int64_t dim) { return dim > 64 ? 256 : dim > 32 ?
 
 template <class T, int kDim>
 __global__ void __launch_bounds__(kThreads, 1)
-    hopper_kernel(const __grid_constant__ Maps maps, const __grid_constant__ Call call) {
+    hopper_kernel(const NATTEN_GRID_CONSTANT Maps maps, const NATTEN_GRID_CONSTANT Call call) {
 #if NATTEN_HOPPER
   extern __shared__ __align__(1024) char memory[];
   using SharedType = Shared<kDim>;
@@ -71,8 +71,12 @@ PFN_cuTensorMapEncodeTiled_v12000 encoder() {
   static const auto found = [] {
     void* function = nullptr;
     cudaDriverEntryPointQueryResult result;
+#if CUDART_VERSION >= 12050
     const cudaError_t error =
         cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &result);
+#else
+    const cudaError_t error = cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &function, cudaEnableDefault, &result);
+#endif
     if (error != cudaSuccess || result != cudaDriverEntryPointSuccess) function = nullptr;
     return reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(function);
   }();
@@ -112,7 +116,7 @@ void launch(cudaStream_t stream, const Maps& maps, const Call& call) {
 
 }  // namespace
 
-const char* refuses_forward(const tile::Request& r, bool bias) {
+const char* refuses_forward(const Request& r, bool bias) {
   if (r.capability != 90) return "the device is not of compute capability 9.0";
   if (r.type != Type::kHalf && r.type != Type::kBFloat16) return "the dtype is neither float16 nor bfloat16";
   if (bias) return "it has no bias";

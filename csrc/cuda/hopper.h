@@ -6,7 +6,7 @@
 namespace natten::cuda::hopper {
 
 // Null when it takes the call, else why not. Forward only.
-const char* refuses_forward(const tile::Request& request, bool bias);
+const char* refuses_forward(const Request& request, bool bias);
 
 void na_forward(cudaStream_t stream, const Problem& p, Type type, const View& q, const View& k, const View& v,
                 const void* rpb, const View& out, const View& lse);

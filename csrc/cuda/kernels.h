@@ -12,7 +12,7 @@
 
 namespace natten::cuda {
 
-constexpr int kTableVersion = 2;
+constexpr int kTableVersion = 3;
 
 struct Table {
   int version;
@@ -26,7 +26,8 @@ struct Table {
   // Forces a kernel class for this thread's forward calls; "" chooses again.
   void (*force)(const char* name);
   // One line for each class: whether it takes the call on that device, memory laid out as new tensors are.
-  std::string (*why)(const Problem& p, c10::ScalarType type, bool bias, bool backward, int device);
+  // operation: 0 the fused forward, 1 its backward, 2 the unfused operators.
+  std::string (*why)(const Problem& p, c10::ScalarType type, bool bias, int operation, int device);
 };
 
 }  // namespace natten::cuda

@@ -6,9 +6,17 @@
 
 #include "../problem.h"
 
+// On an argument of a kernel: it is read where it lies. Needs compute capability 7.0.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 700
+#define NATTEN_GRID_CONSTANT
+#else
+#define NATTEN_GRID_CONSTANT __grid_constant__
+#endif
+
 namespace natten::cuda {
 
-enum class Type { kDouble, kFloat, kHalf, kBFloat16 };
+// kTf32 is float32 where the user lets products be rounded to TF32; only tensor cores differ.
+enum class Type { kDouble, kFloat, kTf32, kHalf, kBFloat16 };
 
 // Memory that lives until the stream has passed the call.
 struct Workspace {

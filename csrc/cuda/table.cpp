@@ -1,9 +1,11 @@
 // The table of libnatten_cuda.so: current stream, memory from libtorch's
 // allocator, launch check; the kernel class comes from choice.h.
+#include <ATen/Context.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAStream.h>
+#include <torch/version.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -18,12 +20,22 @@
 namespace natten::cuda {
 namespace {
 
+// Whether the user lets products of float32 be rounded to TF32: libtorch's switch for its matrix products.
+bool allows_tf32() {
+#if TORCH_VERSION_MAJOR > 2 || TORCH_VERSION_MINOR >= 11
+  return at::globalContext().float32Precision(at::Float32Backend::CUDA, at::Float32Op::MATMUL) ==
+         at::Float32Precision::TF32;
+#else
+  return at::globalContext().allowTF32CuBLAS();
+#endif
+}
+
 Type type_of(c10::ScalarType type) {
   switch (type) {
     case c10::ScalarType::Double:
       return Type::kDouble;
     case c10::ScalarType::Float:
-      return Type::kFloat;
+      return allows_tf32() ? Type::kTf32 : Type::kFloat;
     case c10::ScalarType::Half:
       return Type::kHalf;
     default:
@@ -109,28 +121,29 @@ thread_local std::string forced_here;
 
 const char* forced_class() { return forced_here.empty() ? std::getenv("NATTEN_BACKEND") : forced_here.c_str(); }
 
-Class class_of(const Problem& p, c10::ScalarType type, bool backward, const void* rpb, const void* drpb,
-               const View& lse, std::initializer_list<View> views) {
+// The class that runs a call whose rows of dim or value_dim elements are `views`.
+Class class_of(const Problem& p, c10::ScalarType type, Operation operation, bool backward, const void* rpb,
+               const void* drpb, bool near_weights, const View& lse, std::initializer_list<View> views) {
   int device = 0;
   C10_CUDA_CHECK(cudaGetDevice(&device));
-  const tile::Request request{p,
-                              type_of(type),
-                              aligned(p, type, views),
-                              near(p, views),
-                              ascending(p, type, views),
-                              capability_of(device),
-                              attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
-                              dense(p, lse)};
+  const Request request{p,
+                        type_of(type),
+                        aligned(p, type, views),
+                        near_weights && near(p, views),
+                        ascending(p, type, views),
+                        capability_of(device),
+                        attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
+                        dense(p, lse)};
   const char* const forced = backward ? std::getenv("NATTEN_BACKEND") : forced_class();
   const char* reason = nullptr;
-  const Candidate* const candidate = choose(request, backward, rpb != nullptr, drpb != nullptr, forced, &reason);
+  const Candidate* const candidate = choose(request, operation, rpb != nullptr, drpb != nullptr, forced, &reason);
   TORCH_CHECK(candidate != nullptr, "natten: the backend ", forced, " is asked for (NATTEN_BACKEND), but ", reason);
   return candidate->kernels;
 }
 
 void na_forward(const Problem& p, c10::ScalarType type, const View& q, const View& k, const View& v, const void* rpb,
                 const View& out, const View& lse) {
-  const Class kernels = class_of(p, type, false, rpb, nullptr, lse, {q, k, v, out});
+  const Class kernels = class_of(p, type, Operation::kForward, false, rpb, nullptr, true, lse, {q, k, v, out});
   const auto run = kernels == Class::kWindow   ? window::na_forward
                    : kernels == Class::kHopper ? hopper::na_forward
                    : kernels == Class::kTile   ? tile::na_forward
@@ -143,7 +156,8 @@ void na_backward(const Problem& p, c10::ScalarType type, const View& q, const Vi
                  const View& out, const View& lse, const View& dout, const View& dq, const View& dk, const View& dv,
                  void* drpb, bool) {
   Memory memory;
-  const Class kernels = class_of(p, type, true, rpb, drpb, lse, {q, k, v, out, dout, dq, dk, dv});
+  const Class kernels =
+      class_of(p, type, Operation::kBackward, true, rpb, drpb, true, lse, {q, k, v, out, dout, dq, dk, dv});
   const auto run = kernels == Class::kWindow ? window::na_backward
                    : kernels == Class::kTile ? tile::na_backward
                                              : naive::na_backward;
@@ -151,31 +165,54 @@ void na_backward(const Problem& p, c10::ScalarType type, const View& q, const Vi
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
+// Whether the tile kernels run an unfused operator on rows of `dim` elements.
+bool pair_on_tiles(Problem p, c10::ScalarType type, int64_t dim, bool backward, const void* rpb, const void* drpb,
+                   const View& weights, std::initializer_list<View> views) {
+  p.dim = p.value_dim = dim;
+  return class_of(p, type, Operation::kPair, backward, rpb, drpb, fits_lattice(p, weights, p.slots()), View(), views) ==
+         Class::kTile;
+}
+
 void qk_forward(const Problem& p, c10::ScalarType type, const View& q, const View& k, const void* rpb,
                 const View& logits) {
-  naive::dot_keys(stream(), p, type_of(type), p.dim, p.scale, -std::numeric_limits<double>::infinity(), q, k, rpb,
-                  logits);
+  const bool tiles = pair_on_tiles(p, type, p.dim, false, rpb, nullptr, logits, {q, k});
+  (tiles ? tile::dot_keys : naive::dot_keys)(stream(), p, type_of(type), p.dim, p.scale,
+                                             -std::numeric_limits<double>::infinity(), q, k, rpb, logits);
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
 void qk_backward(const Problem& p, c10::ScalarType type, const View& q, const View& k, const View& dlogits,
                  const View& dq, const View& dk, void* drpb, bool) {
-  naive::gather_keys(stream(), p, type_of(type), p.dim, p.scale, dlogits, k, dq);
-  naive::gather_queries(stream(), p, type_of(type), p.dim, p.scale, dlogits, q, dk);
   Memory memory;
-  if (drpb != nullptr) naive::sum_bias(stream(), p, type_of(type), dlogits, drpb, memory.workspace());
+  const Type t = type_of(type);
+  if (pair_on_tiles(p, type, p.dim, true, nullptr, drpb, dlogits, {q, k, dq, dk})) {
+    tile::gather_keys(stream(), p, t, p.dim, p.scale, dlogits, k, dq, drpb, memory.workspace());
+    tile::gather_queries(stream(), p, t, p.dim, p.scale, dlogits, q, dk);
+  } else {
+    naive::gather_keys(stream(), p, t, p.dim, p.scale, dlogits, k, dq);
+    naive::gather_queries(stream(), p, t, p.dim, p.scale, dlogits, q, dk);
+    if (drpb != nullptr) naive::sum_bias(stream(), p, t, dlogits, drpb, memory.workspace());
+  }
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
 void av_forward(const Problem& p, c10::ScalarType type, const View& attention, const View& v, const View& out) {
-  naive::gather_keys(stream(), p, type_of(type), p.value_dim, 1.0, attention, v, out);
+  Memory memory;
+  const Type t = type_of(type);
+  if (pair_on_tiles(p, type, p.value_dim, false, nullptr, nullptr, attention, {v, out})) {
+    tile::gather_keys(stream(), p, t, p.value_dim, 1.0, attention, v, out, nullptr, memory.workspace());
+  } else {
+    naive::gather_keys(stream(), p, t, p.value_dim, 1.0, attention, v, out);
+  }
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
 void av_backward(const Problem& p, c10::ScalarType type, const View& attention, const View& v, const View& dout,
                  const View& dattention, const View& dv, bool) {
-  naive::dot_keys(stream(), p, type_of(type), p.value_dim, 1.0, 0.0, dout, v, nullptr, dattention);
-  naive::gather_queries(stream(), p, type_of(type), p.value_dim, 1.0, attention, dout, dv);
+  const bool tiles = pair_on_tiles(p, type, p.value_dim, true, nullptr, nullptr, attention, {v, dout, dv});
+  const Type t = type_of(type);
+  (tiles ? tile::dot_keys : naive::dot_keys)(stream(), p, t, p.value_dim, 1.0, 0.0, dout, v, nullptr, dattention);
+  (tiles ? tile::gather_queries : naive::gather_queries)(stream(), p, t, p.value_dim, 1.0, attention, dout, dv);
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
@@ -187,21 +224,23 @@ int capability(int device) {
 
 void force(const char* name) { forced_here = name; }
 
-std::string why(const Problem& p, c10::ScalarType type, bool bias, bool backward, int device) {
+std::string why(const Problem& p, c10::ScalarType type, bool bias, int operation, int device) {
   const int64_t piece = 16 / static_cast<int64_t>(c10::elementSize(type));
-  const tile::Request request{p,
-                              type_of(type),
-                              p.dim % piece == 0 && p.value_dim % piece == 0,
-                              p.tokens() * p.heads * std::max(p.dim, p.value_dim) < int64_t{1} << 31,
-                              true,
-                              capability(device),
-                              attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
-                              true};
+  const int64_t weights = static_cast<Operation>(operation) == Operation::kPair ? p.slots() : 0;
+  const int64_t row = std::max({p.dim, p.value_dim, weights});
+  const Request request{p,
+                        type_of(type),
+                        p.dim % piece == 0 && p.value_dim % piece == 0,
+                        p.tokens() * p.heads * row < int64_t{1} << 31,
+                        true,
+                        capability(device),
+                        attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
+                        true};
   std::string text;
   bool chosen = false;
   for (int i = 0; i < kCandidates; i++) {
     const Candidate& candidate = candidates()[i];
-    const char* const refusal = candidate.refuses(request, backward, bias, bias);
+    const char* const refusal = candidate.refuses(request, static_cast<Operation>(operation), bias, bias);
     text += std::string(candidate.name) + " (" + candidate.what + "): " +
             (refusal != nullptr ? refusal
              : chosen           ? "could"

@@ -1,11 +1,14 @@
-// The tensor-core kernels: what they take, and their launches.
+// The tensor-core kernels of any window: what they take, and their launches.
 #pragma once
 
 #include "launch.h"
 
-namespace natten::cuda::tile {
+namespace natten::cuda {
 
-// What of a call decides whether the tile kernels take it.
+// What is asked of a kernel class. kPair: one of the unfused operators, forward or backward; dim is value_dim then.
+enum class Operation { kForward, kBackward, kPair };
+
+// What of a call decides whether a kernel class takes it.
 struct Request {
   Problem p;
   Type type;
@@ -17,9 +20,10 @@ struct Request {
   bool dense_lse;    // lse lies as batch, tokens, heads without gaps
 };
 
+namespace tile {
+
 // Null when they take it, else why not.
-const char* refuses_forward(const Request& request, bool bias);
-const char* refuses_backward(const Request& request, bool bias, bool bias_gradient);
+const char* refuses(const Request& request, Operation operation, bool bias, bool bias_gradient);
 
 void na_forward(cudaStream_t stream, const Problem& p, Type type, const View& q, const View& k, const View& v,
                 const void* rpb, const View& out, const View& lse);
@@ -27,4 +31,13 @@ void na_backward(cudaStream_t stream, const Problem& p, Type type, const View& q
                  const void* rpb, const View& out, const View& lse, const View& dout, const View& dq, const View& dk,
                  const View& dv, void* drpb, const Workspace& workspace);
 
-}  // namespace natten::cuda::tile
+// The unfused operators' parts, as in naive (launch.h). drpb: the weights summed by bias entry, or null.
+void dot_keys(cudaStream_t stream, const Problem& p, Type type, int64_t dim, double factor, double empty,
+              const View& rows, const View& keys, const void* rpb, const View& weights);
+void gather_keys(cudaStream_t stream, const Problem& p, Type type, int64_t dim, double factor, const View& weights,
+                 const View& keys, const View& sums, void* drpb, const Workspace& workspace);
+void gather_queries(cudaStream_t stream, const Problem& p, Type type, int64_t dim, double factor, const View& weights,
+                    const View& rows, const View& sums);
+
+}  // namespace tile
+}  // namespace natten::cuda

@@ -1,79 +1,21 @@
 // The tile primitives on tensor cores: four warps, each with sixteen rows.
 //
-// Sums are mma.sync fragments: thread t of a warp holds rows t/4 and t/4 + 8,
-// of each eight columns the two from 2 (t%4). Copies are asynchronous from
-// sm_80 on; sm_75 (float16 only) waits for them and multiplies in two halves.
+// Sums are fragments of tensor_cores.cuh. Copies are asynchronous from sm_80
+// on; sm_75 (float16 only) waits for them and multiplies in two halves.
 #pragma once
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
+#include "tensor_cores.cuh"
 #include "tile_memory.h"
 
 namespace natten::cuda {
 
 constexpr int kTileThreads = 2 * kTileRows;
 
-template <class T>
-__device__ __forceinline__ uint32_t pack_pair(float low, float high);
-template <>
-__device__ __forceinline__ uint32_t pack_pair<__half>(float low, float high) {
-  const __half2 pair = __floats2half2_rn(low, high);
-  return *reinterpret_cast<const uint32_t*>(&pair);
-}
-template <>
-__device__ __forceinline__ uint32_t pack_pair<__nv_bfloat16>(float low, float high) {
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-  return *reinterpret_cast<const uint32_t*>(&pair);
-}
-
-// d += a b for 16 x 16 times 16 x 8.
-template <class T>
-__device__ __forceinline__ void mma(float* d, const uint32_t* a, uint32_t b0, uint32_t b1) {
-#if __CUDA_ARCH__ >= 800
-  if constexpr (std::is_same_v<T, __half>) {
-    asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-  } else {
-    asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-  }
-#elif __CUDA_ARCH__ >= 750
-  if constexpr (std::is_same_v<T, __half>) {
-    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
-                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(b0));
-    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
-                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-                 : "r"(a[2]), "r"(a[3]), "r"(b1));
-  }
-#endif
-}
-
-__device__ __forceinline__ uint32_t shared_address(const void* p) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
-}
-__device__ __forceinline__ void load_matrices(uint32_t* r, const void* row) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(shared_address(row))
-               : "memory");
-}
-__device__ __forceinline__ void load_matrices_transposed(uint32_t* r, const void* row) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(shared_address(row))
-               : "memory");
-}
-
 template <class T, int kDim_, int kColumns_>
 class CudaMachine {
  public:
   using Element = T;
+  using Value = value_t<T>;
   static constexpr int kDim = kDim_;
   static constexpr int kColumns = kColumns_;
   using Memory = TileMemory<T, kDim, kColumns>;
@@ -87,10 +29,10 @@ class CudaMachine {
 
   template <int kWidth>
   struct Acc {
-    float c[kWidth / 8][4];
+    Value c[kWidth / 8][4];
     __device__ __forceinline__ void clear() {
 #pragma unroll
-      for (int i = 0; i < kWidth / 8; i++) c[i][0] = c[i][1] = c[i][2] = c[i][3] = 0.0f;
+      for (int i = 0; i < kWidth / 8; i++) c[i][0] = c[i][1] = c[i][2] = c[i][3] = 0;
     }
     template <class F>
     __device__ __forceinline__ void each(const F& f) {
@@ -115,13 +57,14 @@ class CudaMachine {
   }
 
   __device__ __forceinline__ Memory& memory() { return memory_; }
-  __device__ __forceinline__ static float minus_infinity() { return __int_as_float(0xff800000); }
+  __device__ __forceinline__ static Value minus_infinity() { return __int_as_float(0xff800000); }
   __device__ __forceinline__ static float exp2(float x) {
     float y;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
   }
-  __device__ __forceinline__ static float log2(float x) { return __log2f(x); }
+  __device__ __forceinline__ static double exp2(double x) { return ::exp2(x); }
+  __device__ __forceinline__ static Value log2(Value x) { return ::log2(x); }
 
   template <class F>
   __device__ __forceinline__ void each(int count, const F& f) {
@@ -223,37 +166,77 @@ class CudaMachine {
   }
 
   __device__ __forceinline__ void multiply_transposed(Scores& acc, PaneType a, PaneType b) {
-    const T* const a_row = a.row(warp_row() + lane() % 16) + lane() / 16 * 8;
-    const T* const b_row = b.row(lane() % 8 + lane() / 16 * 8) + lane() / 8 % 2 * 8;
-    uint32_t left[kDim / 16][4];
+    if constexpr (sizeof(T) == 2) {
+      const T* const a_row = a.row(warp_row() + lane() % 16) + lane() / 16 * 8;
+      const T* const b_row = b.row(lane() % 8 + lane() / 16 * 8) + lane() / 8 % 2 * 8;
+      uint32_t left[kDim / 16][4];
 #pragma unroll
-    for (int d = 0; d < kDim; d += 16) load_matrices(left[d / 16], a_row + d);
+      for (int d = 0; d < kDim; d += 16) load_matrices(left[d / 16], a_row + d);
 #pragma unroll
-    for (int c = 0; c < kColumns; c += 16) {
-      if (!active(c / 16)) continue;
+      for (int c = 0; c < kColumns; c += 16) {
+        if (!active(c / 16)) continue;
+#pragma unroll
+        for (int d = 0; d < kDim; d += 16) {
+          uint32_t right[4];
+          load_matrices(right, b_row + c * PaneType::kStride + d);
+          mma<T>(acc.c[c / 8], left[d / 16], right[0], right[1]);
+          mma<T>(acc.c[c / 8 + 1], left[d / 16], right[2], right[3]);
+        }
+      }
+    } else {
 #pragma unroll
       for (int d = 0; d < kDim; d += 16) {
-        uint32_t right[4];
-        load_matrices(right, b_row + c * PaneType::kStride + d);
-        mma<T>(acc.c[c / 8], left[d / 16], right[0], right[1]);
-        mma<T>(acc.c[c / 8 + 1], left[d / 16], right[2], right[3]);
+        Factor<T> left[2][4];
+        load_left(left[0], a, d);
+        load_left(left[1], a, d + 8);
+#pragma unroll
+        for (int c = 0; c < kColumns; c += 16) {
+          if (!active(c / 16)) continue;
+          Factor<T> right[2][4];
+          load_right(right[0], b, c, d);
+          load_right(right[1], b, c, d + 8);
+          add_products(acc.c[c / 8], left, right[0][0], right[0][1], right[1][0], right[1][1]);
+          add_products(acc.c[c / 8 + 1], left, right[0][2], right[0][3], right[1][2], right[1][3]);
+        }
       }
     }
   }
   __device__ __forceinline__ void multiply(Sums& acc, const Scores& a, PaneType b) {
-    const T* const b_row = b.row(lane() % 16) + lane() / 16 * 8;
+    if constexpr (sizeof(T) == 2) {
+      const T* const b_row = b.row(lane() % 16) + lane() / 16 * 8;
 #pragma unroll
-    for (int c = 0; c < kColumns; c += 16) {
-      if (!active(c / 16)) continue;
-      const float *const x = a.c[c / 8], *const y = a.c[c / 8 + 1];
-      const uint32_t left[4] = {pack_pair<T>(x[0], x[1]), pack_pair<T>(x[2], x[3]), pack_pair<T>(y[0], y[1]),
-                                pack_pair<T>(y[2], y[3])};
+      for (int c = 0; c < kColumns; c += 16) {
+        if (!active(c / 16)) continue;
+        const float *const x = a.c[c / 8], *const y = a.c[c / 8 + 1];
+        const uint32_t left[4] = {pack_pair<T>(x[0], x[1]), pack_pair<T>(x[2], x[3]), pack_pair<T>(y[0], y[1]),
+                                  pack_pair<T>(y[2], y[3])};
 #pragma unroll
-      for (int d = 0; d < kDim; d += 16) {
-        uint32_t right[4];
-        load_matrices_transposed(right, b_row + c * PaneType::kStride + d);
-        mma<T>(acc.c[d / 8], left, right[0], right[1]);
-        mma<T>(acc.c[d / 8 + 1], left, right[2], right[3]);
+        for (int d = 0; d < kDim; d += 16) {
+          uint32_t right[4];
+          load_matrices_transposed(right, b_row + c * PaneType::kStride + d);
+          mma<T>(acc.c[d / 8], left, right[0], right[1]);
+          mma<T>(acc.c[d / 8 + 1], left, right[2], right[3]);
+        }
+      }
+    } else {
+      // A thread has two neighbouring columns of the scores: they stand for the places t%4 and t%4 + 4 that are summed.
+      const T* const b_row = b.row(lane() % 4 * 2) + lane() / 4;
+#pragma unroll
+      for (int c = 0; c < kColumns; c += 16) {
+        if (!active(c / 16)) continue;
+        Factor<T> left[2][4];
+#pragma unroll
+        for (int s = 0; s < 2; s++) {
+          const Value* const x = a.c[c / 8 + s];
+          left[s][0] = Factor<T>(x[0]), left[s][1] = Factor<T>(x[2]);
+          left[s][2] = Factor<T>(x[1]), left[s][3] = Factor<T>(x[3]);
+        }
+#pragma unroll
+        for (int d = 0; d < kDim; d += 8) {
+          const T* const at = b_row + c * PaneType::kStride + d;
+          add_products(acc.c[d / 8], left, Factor<T>(Value(at[0])), Factor<T>(Value(at[PaneType::kStride])),
+                       Factor<T>(Value(at[8 * PaneType::kStride])), Factor<T>(Value(at[9 * PaneType::kStride])));
+        }
       }
     }
   }
@@ -271,41 +254,41 @@ class CudaMachine {
       }
     }
   }
-  __device__ __forceinline__ void row_max(Scores& acc, Rows<float>& top) {
-    each_score(acc, [&](Row row, int, float& x) { top.values[row.half] = fmaxf(top.values[row.half], x); });
+  __device__ __forceinline__ void row_max(Scores& acc, Rows<Value>& top) {
+    each_score(acc, [&](Row row, int, Value& x) { top.values[row.half] = fmax(top.values[row.half], x); });
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-      top.values[half] = fmaxf(top.values[half], __shfl_xor_sync(0xffffffffu, top.values[half], 1));
-      top.values[half] = fmaxf(top.values[half], __shfl_xor_sync(0xffffffffu, top.values[half], 2));
+      top.values[half] = fmax(top.values[half], __shfl_xor_sync(0xffffffffu, top.values[half], 1));
+      top.values[half] = fmax(top.values[half], __shfl_xor_sync(0xffffffffu, top.values[half], 2));
     }
   }
   // A thread sums its own columns; finish_row_sum adds the four threads of a row.
-  __device__ __forceinline__ void row_sum(Scores& acc, Rows<float>& total) {
-    each_score(acc, [&](Row row, int, float& x) { total.values[row.half] += x; });
+  __device__ __forceinline__ void row_sum(Scores& acc, Rows<Value>& total) {
+    each_score(acc, [&](Row row, int, Value& x) { total.values[row.half] += x; });
   }
-  __device__ __forceinline__ void finish_row_sum(Rows<float>& total) {
+  __device__ __forceinline__ void finish_row_sum(Rows<Value>& total) {
 #pragma unroll
     for (int half = 0; half < 2; half++) {
       total.values[half] += __shfl_xor_sync(0xffffffffu, total.values[half], 1);
       total.values[half] += __shfl_xor_sync(0xffffffffu, total.values[half], 2);
     }
   }
-  __device__ __forceinline__ void scale_rows(Rows<float>& values, const Rows<float>& factor) {
+  __device__ __forceinline__ void scale_rows(Rows<Value>& values, const Rows<Value>& factor) {
     values.values[0] *= factor.values[0];
     values.values[1] *= factor.values[1];
   }
   template <class A, class B>
-  __device__ __forceinline__ Rows<float> row_dots(int64_t dim, const A& a, const B& b) {
-    Rows<float> sums = rows([&](int row) {
+  __device__ __forceinline__ Rows<Value> row_dots(int64_t dim, const A& a, const B& b) {
+    Rows<Value> sums = rows([&](int row) {
       const T *const x = a(row), *const y = b(row);
-      float sum = 0.0f;
+      Value sum = 0;
       if (x == nullptr) return sum;
       constexpr int kPiece = 16 / sizeof(T);
       for (int d = static_cast<int>(threadIdx.x % 4) * kPiece; d < dim; d += 4 * kPiece) {
         const uint4 left = *reinterpret_cast<const uint4*>(x + d), right = *reinterpret_cast<const uint4*>(y + d);
         const T *const l = reinterpret_cast<const T*>(&left), *const r = reinterpret_cast<const T*>(&right);
 #pragma unroll
-        for (int i = 0; i < kPiece; i++) sum += static_cast<float>(l[i]) * static_cast<float>(r[i]);
+        for (int i = 0; i < kPiece; i++) sum += static_cast<Value>(l[i]) * static_cast<Value>(r[i]);
       }
       return sum;
     });
@@ -314,21 +297,29 @@ class CudaMachine {
   }
 
   // What is out of reach is zero since it was cleared.
-  __device__ __forceinline__ void spill(Scores& acc, float* to) {
+  __device__ __forceinline__ void spill(Scores& acc, Value* to) {
     const int row = first_row();
-    acc.each([&](Row r, int column, float& x) { to[(row + r.half * 8) * kSlopeStride + column] = x; });
+    acc.each([&](Row r, int column, Value& x) { to[(row + r.half * 8) * kSlopeStride + column] = x; });
   }
   // By way of the pane, where the warp has its rows to itself, so that rows leave in pieces of sixteen bytes.
   template <class F>
-  __device__ __forceinline__ void store(Sums& acc, PaneType pane, const Rows<float>& factor, int64_t dim, const F& f) {
+  __device__ __forceinline__ void store(Sums& acc, PaneType pane, const Rows<Value>& factor, int64_t dim, const F& f) {
     const int row = first_row(), column = threadIdx.x % 4 * 2;
     __syncwarp();
 #pragma unroll
     for (int i = 0; i < kDim / 8; i++) {
 #pragma unroll
       for (int half = 0; half < 2; half++) {
-        *reinterpret_cast<uint32_t*>(pane.row(row + half * 8) + i * 8 + column) =
-            pack_pair<T>(acc.c[i][half * 2] * factor.values[half], acc.c[i][half * 2 + 1] * factor.values[half]);
+        const Value x = acc.c[i][half * 2] * factor.values[half], y = acc.c[i][half * 2 + 1] * factor.values[half];
+        T* const to = pane.row(row + half * 8) + i * 8 + column;
+        if constexpr (sizeof(T) == 2) {
+          *reinterpret_cast<uint32_t*>(to) = pack_pair<T>(x, y);
+        } else {
+          struct alignas(2 * sizeof(T)) Pair {
+            Value x, y;
+          };
+          *reinterpret_cast<Pair*>(to) = {x, y};
+        }
       }
     }
     __syncwarp();
@@ -341,17 +332,59 @@ class CudaMachine {
     }
   }
   template <class F>
-  __device__ __forceinline__ void store_rows(const Rows<float>& values, const F& f) {
+  __device__ __forceinline__ void store_rows(const Rows<Value>& values, const F& f) {
     if (threadIdx.x % 4 != 0) return;
     const int row = first_row();
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-      float* const to = f(row + half * 8);
+      Value* const to = f(row + half * 8);
       if (to != nullptr) *to = values.values[half];
     }
   }
 
  private:
+  // Eight places from `d` of this warp's rows.
+  __device__ __forceinline__ static void load_left(Factor<T>* left, PaneType pane, int d) {
+    if constexpr (sizeof(T) == 4) {
+      uint32_t words[4];
+      load_matrices(words, pane.row(warp_row() + lane() % 16) + lane() / 16 * 4 + d);
+#pragma unroll
+      for (int i = 0; i < 4; i++) left[i] = Factor<T>(__uint_as_float(words[i]));
+    } else {
+      // Any order of the places will do, as long as left and right have the same.
+      const T* const at = pane.row(first_row()) + d + lane() % 4 * 2;
+      left[0] = Factor<T>(at[0]), left[2] = Factor<T>(at[1]);
+      left[1] = Factor<T>(at[8 * PaneType::kStride]), left[3] = Factor<T>(at[8 * PaneType::kStride + 1]);
+    }
+  }
+  // Eight places from `d` of the sixteen columns from `c`: two factors for each eight columns.
+  __device__ __forceinline__ static void load_right(Factor<T>* right, PaneType pane, int c, int d) {
+    if constexpr (sizeof(T) == 4) {
+      uint32_t words[4];
+      load_matrices(words, pane.row(c + lane() % 8 + lane() / 16 * 8) + lane() / 8 % 2 * 4 + d);
+#pragma unroll
+      for (int i = 0; i < 4; i++) right[i] = Factor<T>(__uint_as_float(words[i]));
+    } else {
+      const T* const at = pane.row(c + lane() / 4) + d + lane() % 4 * 2;
+      right[0] = Factor<T>(at[0]), right[1] = Factor<T>(at[1]);
+      right[2] = Factor<T>(at[8 * PaneType::kStride]), right[3] = Factor<T>(at[8 * PaneType::kStride + 1]);
+    }
+  }
+  // Tensor cores cut what they add up instead of rounding it. So float32's long sums are made outside of them, from
+  // products of sixteen places.
+  __device__ __forceinline__ static void add_products(Value* sums, const Factor<T> (*left)[4], Factor<T> first0,
+                                                      Factor<T> first1, Factor<T> second0, Factor<T> second1) {
+    if constexpr (std::is_same_v<T, float>) {
+      float part[4] = {0, 0, 0, 0};
+      mma(part, left[0], first0, first1);
+      mma(part, left[1], second0, second1);
+#pragma unroll
+      for (int i = 0; i < 4; i++) sums[i] += part[i];
+    } else {
+      mma(sums, left[0], first0, first1);
+      mma(sums, left[1], second0, second1);
+    }
+  }
   __device__ __forceinline__ static int lane() { return threadIdx.x % 32; }
   __device__ __forceinline__ static int warp_row() { return threadIdx.x / 32 * 16; }
   __device__ __forceinline__ static int first_row() { return warp_row() + lane() / 4; }

@@ -259,9 +259,9 @@ NATTEN_HD Lattice lattice_of(const Problem& p, const View& view, const Tile& til
   return l;
 }
 
-// Whether Lattice holds for a tensor.
-inline bool fits_lattice(const Problem& p, const View& view) {
-  int64_t reach = 0;
+// Whether Lattice holds for a tensor, and for `row` elements behind each of its rows.
+inline bool fits_lattice(const Problem& p, const View& view, int64_t row = 0) {
+  int64_t reach = row;
   for (int a = 0; a < kAxes; a++) reach += (p.axis[a].length - 1) * (view.axis[a] < 0 ? -view.axis[a] : view.axis[a]);
   return reach < (int64_t{1} << 31);
 }

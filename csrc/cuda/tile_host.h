@@ -10,10 +10,24 @@
 
 namespace natten::cuda {
 
+// a b as the tensor cores multiply elements of type T.
+inline double product(double a, double b, double) { return a * b; }
+template <class T>
+float product(float a, float b, T) {
+  return a * b;
+}
+inline float product(float a, float b, Tf32) { return tf32_of(a) * tf32_of(b); }
+inline float product(float a, float b, float) {
+  const auto cut = [](float x) { return float_of(bits_of(x) & 0xffffe000u); };
+  const Split x = split(a), y = split(b);
+  return cut(x.low) * y.high + x.high * cut(y.low) + x.high * y.high;
+}
+
 template <class T, int kDim_, int kColumns_>
 class HostMachine {
  public:
   using Element = T;
+  using Value = value_t<T>;
   static constexpr int kDim = kDim_;
   static constexpr int kColumns = kColumns_;
   using Memory = TileMemory<T, kDim, kColumns>;
@@ -29,8 +43,8 @@ class HostMachine {
 
   template <int kWidth>
   struct Acc {
-    std::vector<float> values = std::vector<float>(kTileRows * kWidth);
-    void clear() { std::fill(values.begin(), values.end(), 0.0f); }
+    std::vector<Value> values = std::vector<Value>(kTileRows * kWidth);
+    void clear() { std::fill(values.begin(), values.end(), Value(0)); }
     template <class F>
     void each(const F& f) {
       for (int r = 0; r < kTileRows; r++) {
@@ -47,9 +61,9 @@ class HostMachine {
   };
 
   Memory& memory() { return memory_; }
-  static float minus_infinity() { return -std::numeric_limits<float>::infinity(); }
-  static float exp2(float x) { return std::exp2(x); }
-  static float log2(float x) { return std::log2(x); }
+  static Value minus_infinity() { return -std::numeric_limits<Value>::infinity(); }
+  static Value exp2(Value x) { return std::exp2(x); }
+  static Value log2(Value x) { return std::log2(x); }
 
   template <class F>
   void each(int count, const F& f) {
@@ -101,67 +115,67 @@ class HostMachine {
     return first_ + c / 16 * 16 + 16 > reach.begin && first_ + c / 16 * 16 < reach.end;
   }
   void clear(Scores& acc) {
-    acc.each([&](int r, int c, float& x) { x = within(r, c) ? 0.0f : std::numeric_limits<float>::quiet_NaN(); });
+    acc.each([&](int r, int c, Value& x) { x = within(r, c) ? 0 : std::numeric_limits<Value>::quiet_NaN(); });
   }
   template <class F>
   void each_score(Scores& acc, const F& f) {
-    acc.each([&](int r, int c, float& x) {
+    acc.each([&](int r, int c, Value& x) {
       if (within(r, c)) f(r, c, x);
     });
   }
 
   template <class P>
   void multiply_transposed(Scores& acc, P a, P b) {
-    each_score(acc, [&](int r, int c, float& x) {
-      for (int d = 0; d < kDim; d++) x += static_cast<float>(a.row(r)[d]) * static_cast<float>(b.row(c)[d]);
+    each_score(acc, [&](int r, int c, Value& x) {
+      for (int d = 0; d < kDim; d++) x += product(Value(a.row(r)[d]), Value(b.row(c)[d]), T());
     });
   }
   template <class P>
   void multiply(Sums& acc, const Scores& a, P b) {
-    acc.each([&](int r, int d, float& x) {
+    acc.each([&](int r, int d, Value& x) {
       for (int c = 0; c < kColumns; c++) {
         if (!within(r, c)) continue;
-        x += static_cast<float>(static_cast<T>(a.values[r * kColumns + c])) * static_cast<float>(b.row(c)[d]);
+        x += product(Value(T(a.values[r * kColumns + c])), Value(b.row(c)[d]), T());
       }
     });
   }
   template <class F>
   void pair(Scores& a, Scores& b, const F& f) {
-    each_score(a, [&](int r, int c, float& x) { f(r, c, x, b.values[r * kColumns + c]); });
+    each_score(a, [&](int r, int c, Value& x) { f(r, c, x, b.values[r * kColumns + c]); });
   }
-  void row_max(Scores& acc, Rows<float>& top) {
-    each_score(acc, [&](int r, int, float& x) { top.values[r] = std::max(top.values[r], x); });
+  void row_max(Scores& acc, Rows<Value>& top) {
+    each_score(acc, [&](int r, int, Value& x) { top.values[r] = std::max(top.values[r], x); });
   }
-  void row_sum(Scores& acc, Rows<float>& total) {
-    each_score(acc, [&](int r, int, float& x) { total.values[r] += x; });
+  void row_sum(Scores& acc, Rows<Value>& total) {
+    each_score(acc, [&](int r, int, Value& x) { total.values[r] += x; });
   }
-  void finish_row_sum(Rows<float>&) {}
-  void scale_rows(Rows<float>& values, const Rows<float>& factor) {
+  void finish_row_sum(Rows<Value>&) {}
+  void scale_rows(Rows<Value>& values, const Rows<Value>& factor) {
     for (int r = 0; r < kTileRows; r++) values.values[r] *= factor[r];
   }
   template <class A, class B>
-  Rows<float> row_dots(int64_t dim, const A& a, const B& b) {
+  Rows<Value> row_dots(int64_t dim, const A& a, const B& b) {
     return rows([&](int r) {
       const T *const x = a(r), *const y = b(r);
-      float sum = 0;
-      for (int64_t d = 0; x != nullptr && d < dim; d++) sum += static_cast<float>(x[d]) * static_cast<float>(y[d]);
+      Value sum = 0;
+      for (int64_t d = 0; x != nullptr && d < dim; d++) sum += Value(x[d]) * Value(y[d]);
       return sum;
     });
   }
-  void spill(Scores& acc, float* to) {
-    acc.each([&](int r, int c, float& x) { to[r * kSlopeStride + c] = within(r, c) ? x : 0.0f; });
+  void spill(Scores& acc, Value* to) {
+    acc.each([&](int r, int c, Value& x) { to[r * kSlopeStride + c] = within(r, c) ? x : 0; });
   }
   template <class F>
-  void store(Sums& acc, PaneType, const Rows<float>& factor, int64_t dim, const F& f) {
-    acc.each([&](int r, int d, float& x) {
+  void store(Sums& acc, PaneType, const Rows<Value>& factor, int64_t dim, const F& f) {
+    acc.each([&](int r, int d, Value& x) {
       T* const to = f(r);
       if (to != nullptr && d < dim) to[d] = static_cast<T>(x * factor[r]);
     });
   }
   template <class F>
-  void store_rows(const Rows<float>& values, const F& f) {
+  void store_rows(const Rows<Value>& values, const F& f) {
     for (int r = 0; r < kTileRows; r++) {
-      if (float* const to = f(r)) *to = values[r];
+      if (Value* const to = f(r)) *to = values[r];
     }
   }
 

@@ -22,7 +22,7 @@ constexpr WindowPass kPass = kKernel == Kernel::kForward ? WindowPass::kForward
 
 template <class M, Kernel kKernel>
 __global__ void __launch_bounds__(most_warps(kKernel, M::kGroups) * kWarp, least_blocks(kKernel, M::kGroups))
-    window_kernel(const __grid_constant__ WindowCall call) {
+    window_kernel(const NATTEN_GRID_CONSTANT WindowCall call) {
 #if __CUDA_ARCH__ >= 800
   extern __shared__ __align__(128) char shared[];
   M m(shared, kPass<kKernel>, call);

@@ -5,8 +5,6 @@
 
 namespace natten::cuda::window {
 
-using tile::Request;
-
 // Null when they take it, else why not.
 const char* refuses_forward(const Request& request);
 const char* refuses_backward(const Request& request, bool bias_gradient);

@@ -82,13 +82,13 @@ func ForceCUDABackend(name string) error {
 	return failure(C.natten_cuda_force(text))
 }
 
-// CUDAProblem is a fused call as the choice of kernels sees it; lists have an
-// entry per axis.
+// CUDAProblem is a call as the choice of kernels sees it: of the fused operator,
+// of its backward, or of the unfused operators; lists have an entry per axis.
 type CUDAProblem struct {
 	Batch, Heads, Dim        int64
 	Length, Kernel, Dilation []int64
 	DType                    gotch.DType
-	RPB, Backward            bool
+	RPB, Backward, Unfused   bool
 }
 
 // WhyCUDABackend says of each kernel class whether it takes the problem on a
@@ -99,9 +99,13 @@ func WhyCUDABackend(p CUDAProblem, device int) (string, error) {
 		axes = append(axes, C.int64_t(p.Length[i]), C.int64_t(p.Kernel[i]), C.int64_t(p.Dilation[i]))
 	}
 	number := map[bool]C.int{true: 1}
+	operation := number[p.Backward]
+	if p.Unfused {
+		operation = 2
+	}
 	var text *C.char
 	err := failure(C.natten_cuda_why(C.int(len(p.Length)), unsafe.SliceData(axes), C.int64_t(p.Batch), C.int64_t(p.Heads),
-		C.int64_t(p.Dim), C.int(p.DType), number[p.RPB], number[p.Backward], C.int(device), &text))
+		C.int64_t(p.Dim), C.int(p.DType), number[p.RPB], operation, C.int(device), &text))
 	if err != nil {
 		return "", err
 	}

@@ -1,10 +1,10 @@
 """Times of the CUDA operators, against the device's own limits and against other ways to the same result.
 
-bench.py LIBNATTEN [--flex] [--flux] [--json FILE]
+bench.py LIBNATTEN [--dtype float16] [--flex] [--flux] [--json FILE]
 
 Milliseconds of the levels are medians over replays of a CUDA graph of several calls, on as many sets of tensors as
 exceed the level 2 cache: no gaps between launches, nothing left over from the call before. What cannot be captured, and
-the FLUX shape, is timed by events around single calls; such rows say so. The memory bound is the time that reading and
+the large shape, is timed by events around single calls; such rows say so. The memory bound is the time that reading and
 writing each tensor once takes at the copy bandwidth measured in the same run.
 """
 
@@ -103,7 +103,7 @@ def level(batch, heads, side, kernel, dtype, options, bandwidth):
         qkv = torch.randn(batch, side, side, 3, heads, dim, device="cuda", dtype=dtype)
         q, k, v = [t.detach().requires_grad_() for t in qkv.unbind(3)]
         sets.append((q, k, v, torch.randn(batch, side, side, heads, dim, device="cuda", dtype=dtype)))
-    rpb = torch.randn(heads, 2 * kernel - 1, 2 * kernel - 1, device="cuda").requires_grad_()
+    rpb = torch.randn(heads, 2 * kernel - 1, 2 * kernel - 1, device="cuda", dtype=torch.promote_types(dtype, torch.float32)).requires_grad_()
     geometry = ([kernel, kernel], [1, 1], [False, False])
     row = {"batch": batch, "heads": heads, "side": side, "dim": dim, "kernel": kernel, "dtype": str(dtype)[6:]}
     row["bound_forward_ms"] = 4 * size / bandwidth * 1e3
@@ -150,12 +150,12 @@ def level(batch, heads, side, kernel, dtype, options, bandwidth):
     return row
 
 
-def flux(bandwidth):
-    shape = (1, 256, 256, 24, 128)
-    q, k, v = [torch.randn(shape, device="cuda", dtype=torch.bfloat16) for _ in range(3)]
-    geometry = ([80, 80], [1, 1], [False, False])
-    row = {"batch": 1, "heads": 24, "side": 256, "dim": 128, "kernel": 80, "dtype": "bfloat16"}
-    row["bound_forward_ms"] = 4 * q.numel() * 2 / bandwidth * 1e3
+def large(side, heads, dim, kernel, dtype, bandwidth):
+    shape = (1, side, side, heads, dim)
+    q, k, v = [torch.randn(shape, device="cuda", dtype=dtype) for _ in range(3)]
+    geometry = ([kernel, kernel], [1, 1], [False, False])
+    row = {"batch": 1, "heads": heads, "side": side, "dim": dim, "kernel": kernel, "dtype": str(dtype)[6:]}
+    row["bound_forward_ms"] = 4 * q.numel() * dtype.itemsize / bandwidth * 1e3
     with torch.no_grad():
         row["forward_ms"] = milliseconds(lambda: OPS.na(q, k, v, None, *geometry), 5, 2)
         first = [t.flatten(1, 2).transpose(1, 2) for t in (q, k, v)]
@@ -167,6 +167,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("library")
     parser.add_argument("--flex", action="store_true")
+    parser.add_argument("--dtype", default="float16")
     parser.add_argument("--flux", action="store_true")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--batch", type=int, default=128)
@@ -177,10 +178,11 @@ def main():
     rows = []
     print(f"{torch.cuda.get_device_name()}: copies move {bandwidth / 1e12:.2f} TB/s", flush=True)
     for heads, side in LEVELS:
-        rows.append(level(options.batch, heads, side, 7, torch.float16, options, bandwidth))
+        rows.append(level(options.batch, heads, side, 7, getattr(torch, options.dtype), options, bandwidth))
         print(json.dumps(rows[-1]), flush=True)
     if options.flux:
-        rows.append(flux(bandwidth))
+        shape = (256, 24, 128, 80, torch.bfloat16) if options.dtype == "float16" else (96, 8, 64, 21, getattr(torch, options.dtype))
+        rows.append(large(*shape, bandwidth))
         print(json.dumps(rows[-1]), flush=True)
     if options.json:
         with open(options.json, "w", encoding="utf-8") as stream:

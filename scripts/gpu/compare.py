@@ -1,9 +1,10 @@
 """The operators on CUDA against the same operators on the CPU in float64.
 
-compare.py LIBNATTEN [--count N] [--seed S] [--kernels tile|hopper|any] [--device cuda] [--json FILE]
+compare.py LIBNATTEN [--count N] [--seconds S] [--seed S] [--kernels tile|hopper|any] [--tf32] [--device cuda]
+           [--json FILE]
 
 Random configurations, forward and backward; an output may be off by what PyTorch's own attention in that dtype is,
-times two. Prints each failure with the seed that repeats it; exit status 1 when there is one.
+times two. With --tf32 products of float32 may be rounded to TF32. Prints each failure with the seed that repeats it; exit status 1 when there is one.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import json
 import os
 import random
 import sys
+import time
 
 import torch
 
@@ -42,7 +44,7 @@ def draw(rng, kernels):
         return draw_large(rng)
     rank = rng.choice([1, 2, 2, 3])
     tile = kernels == "tile"
-    dtype = rng.choice([torch.float16, torch.bfloat16] if tile else [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+    dtype = rng.choice([torch.float64, torch.float32, torch.float16, torch.bfloat16])
     top = {1: 33, 2: 13, 3: 5}[rank]
     kernel, dilation, causal, stride, length = [], [], [], [], []
     bias = rng.random() < 0.6
@@ -53,9 +55,11 @@ def draw(rng, kernels):
         stride.append(rng.randint(1, kernel[-1]) if rng.random() < 0.25 else 1)
         length.append(kernel[-1] * dilation[-1] + rng.randint(0, {1: 150, 2: 24, 3: 6}[rank]))
     if tile:
-        dim, value_dim = 8 * rng.randint(1, 16), 8 * rng.randint(1, 16)
+        most = 64 if dtype == torch.float64 else 128
+        piece = 16 // dtype.itemsize
+        dim, value_dim = piece * rng.randint(1, most // piece), piece * rng.randint(1, most // piece)
         if rng.random() < 0.6:
-            dim = value_dim = rng.choice([32, 32, 64, 128])
+            dim = value_dim = rng.choice([32, 32, 64, most])
     else:
         dim, value_dim = rng.randint(1, 140), rng.randint(1, 140)
     group = rng.choice([1, 1, 2])
@@ -113,15 +117,22 @@ def main():
     parser.add_argument("library")
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="draw no more after that time")
     parser.add_argument("--kernels", default="any")
+    parser.add_argument("--tf32", action="store_true")
     parser.add_argument("--json")
     parser.add_argument("--device", default="cuda")
     options = parser.parse_args()
     torch.ops.load_library(options.library)
     if options.kernels == "tile" and options.device == "cuda":
         os.environ["NATTEN_BACKEND"] = "tile"
-    failures, worst = 0, {}
+    if options.tf32:
+        torch.backends.cuda.matmul.allow_tf32 = True
+        TOLERANCE[torch.float32] = 6e-3
+    failures, worst, began, done = 0, {}, time.monotonic(), 0
     for number in range(options.count):
+        if time.monotonic() - began > options.seconds:
+            break
         seed = options.seed + number
         c = draw(random.Random(seed), options.kernels)
         tensors = inputs(c, seed)
@@ -129,6 +140,7 @@ def main():
             want = run(c, tensors, "cpu", torch.float64)
             got = run(c, tensors, options.device, c["dtype"])
             again = run(c, tensors, options.device, c["dtype"])
+            done += 1
         except RuntimeError as error:
             failures += 1
             print(f"seed {seed}: {c}: {str(error).splitlines()[0]}", flush=True)
@@ -150,10 +162,10 @@ def main():
                 print(f"seed {seed}: {name} differs from run to run: {c}", flush=True)
     for key in sorted(worst):
         print(f"  {key:20s} {worst[key]:.2e}")
-    print(f"{options.kernels}: {options.count} configurations from seed {options.seed}, {failures} failures")
+    print(f"{options.kernels}: {done} configurations from seed {options.seed}, {failures} failures")
     if options.json:
         with open(options.json, "w", encoding="utf-8") as stream:
-            json.dump({"configurations": options.count, "failures": failures, "worst": worst}, stream)
+            json.dump({"configurations": done, "failures": failures, "worst": worst}, stream)
     sys.exit(1 if failures else 0)
 
 

@@ -13,6 +13,7 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <limits>
 #include <memory>
 #include <random>
 #include <string>
@@ -24,8 +25,101 @@
 namespace natten::cuda::test {
 namespace {
 
+template <class T, int kDim, Pass kPass>
+using Machine = HostMachine<T, kDim, columns_of(kPass, kDim, sizeof(T))>;
+
+// Runs f(machine, head, worker) as the blocks of a launch would.
+template <class T, int kDim, Pass kPass, class F>
+void launch(const TileCall& call, bool bias, bool bias_gradient, const F& f) {
+  Machine<T, kDim, kPass> machine(kPass, bias || bias_gradient ? call.entries : 0, bias_gradient);
+  for (int64_t head = 0; head < (rows_are_keys(kPass) ? call.p.kv_heads : call.p.heads); head++) {
+    for (int64_t worker = 0; worker < call.parts; worker++) f(machine, head, worker);
+  }
+}
+
+template <class V>
+std::vector<double> sum_parts(const std::vector<V>& partial, size_t count) {
+  std::vector<double> sums(count);
+  for (size_t i = 0; i < partial.size(); i++) sums[i % count] += partial[i];
+  return sums;
+}
+
+// The unfused operators, from the reference's own weights and gradients of logits.
+template <class T, int kDim>
+void check_pair(const Problem& problem, const Reference& r, unsigned seed, int64_t parts, double tolerance) {
+  using V = value_t<T>;
+  Problem p = problem;
+  const int64_t slots = p.slots(), group = p.heads / p.kv_heads, tokens = p.tokens();
+  Dense<T> logits(p, p.heads, slots), weights(p, p.heads, slots), slopes(p, p.heads, slots), changes(p, p.heads, slots);
+  Dense<T> q(p, p.heads, p.dim), k(p, p.kv_heads, p.dim), dq(p, p.heads, p.dim), dk(p, p.kv_heads, p.dim);
+  Dense<T> v(p, p.kv_heads, p.value_dim), out(p, p.heads, p.value_dim), dout(p, p.heads, p.value_dim),
+      dv(p, p.kv_heads, p.value_dim);
+  q.set(r.q), k.set(r.k), v.set(r.v), dout.set(r.dout), weights.set(r.weights), slopes.set(r.dlogits);
+  const std::vector<V> rpb(r.rpb.begin(), r.rpb.end());
+  TileCall call{};
+  call.tiling = tiling_of(p);
+  call.entries = static_cast<int>(p.bias_entries());
+  call.parts = parts;
+  call.p = p;
+  call.p.value_dim = p.dim;
+  call.q = q.view, call.k = k.view, call.weights = logits.view, call.empty = -std::numeric_limits<double>::infinity();
+  call.rpb = rpb.empty() ? nullptr : rpb.data();
+  launch<T, kDim, Pass::kDots>(call, !rpb.empty(), false,
+                               [&](auto& m, int64_t head, int64_t w) { dots_program(m, call, head, w); });
+  std::vector<double> got, want;
+  for (size_t i = 0; i < r.logits.size(); i++) {
+    const double x = static_cast<double>(logits.values[i]);
+    if (std::isinf(r.logits[i])) {
+      if (x != r.logits[i]) return fail("seed " + std::to_string(seed) + ": an empty slot: " + describe(p));
+      continue;
+    }
+    got.push_back(x), want.push_back(r.logits[i]);
+  }
+  expect_near(p, seed, "logits", got, want, tolerance);
+
+  std::vector<V> partial(rpb.empty() ? 0 : parts * p.heads * call.entries, V(-7));
+  call.weights = slopes.view, call.out = dq.view, call.rpb = nullptr;
+  call.drpb = rpb.empty() ? nullptr : partial.data();
+  launch<T, kDim, Pass::kGatherKeys>(call, false, !rpb.empty(),
+                                     [&](auto& m, int64_t head, int64_t w) { gather_keys_program(m, call, head, w); });
+  expect_near(p, seed, "unfused dq", dq.values, r.dq, 2 * tolerance);
+  if (!rpb.empty()) {
+    expect_near(p, seed, "unfused drpb", sum_parts(partial, p.heads * call.entries), r.drpb, 2 * tolerance);
+  }
+  call.drpb = nullptr, call.out = dk.view;
+  const auto gather_queries = [&](auto& m, int64_t head, int64_t w) { gather_queries_program(m, call, head, w); };
+  launch<T, kDim, Pass::kGatherQueries>(call, false, false, gather_queries);
+  expect_near(p, seed, "unfused dk", dk.values, r.dk, 2 * tolerance);
+
+  call.p.dim = call.p.value_dim = p.value_dim;
+  call.p.scale = 1.0;
+  call.k = v.view, call.weights = weights.view, call.out = out.view;
+  launch<T, kDim, Pass::kGatherKeys>(call, false, false,
+                                     [&](auto& m, int64_t head, int64_t w) { gather_keys_program(m, call, head, w); });
+  expect_near(p, seed, "unfused out", out.values, r.out, tolerance);
+  call.q = dout.view, call.out = dv.view;
+  launch<T, kDim, Pass::kGatherQueries>(call, false, false, gather_queries);
+  expect_near(p, seed, "unfused dv", dv.values, r.dv, 2 * tolerance);
+  call.weights = changes.view, call.empty = 0.0;
+  launch<T, kDim, Pass::kDots>(call, false, false,
+                               [&](auto& m, int64_t head, int64_t w) { dots_program(m, call, head, w); });
+  std::vector<double> dweights(r.weights.size(), 0.0);
+  for (int64_t b = 0; b < p.batch * p.heads; b++) {
+    const int64_t queries = b * tokens, keys = (b / p.heads * p.kv_heads + b % p.heads / group) * tokens;
+    natten::cpu::test::for_each_pair(p, [&](int64_t i, int64_t j, int64_t slot, int64_t) {
+      double sum = 0;
+      for (int64_t d = 0; d < p.value_dim; d++) {
+        sum += r.dout[(queries + i) * p.value_dim + d] * r.v[(keys + j) * p.value_dim + d];
+      }
+      dweights[(queries + i) * slots + slot] = sum;
+    });
+  }
+  expect_near(p, seed, "unfused dweights", changes.values, dweights, tolerance);
+}
+
 template <class T, int kDim>
 void check(const Problem& p, bool with_bias, unsigned seed, double tolerance) {
+  using V = value_t<T>;
   std::mt19937 random(seed);
   std::normal_distribution<double> normal;
   const auto fill = [&](int64_t count) {
@@ -47,9 +141,9 @@ void check(const Problem& p, bool with_bias, unsigned seed, double tolerance) {
 
   Dense<T> q(p, p.heads, p.dim), k(p, p.kv_heads, p.dim), v(p, p.kv_heads, p.value_dim), out(p, p.heads, p.value_dim),
       dout(p, p.heads, p.value_dim), dq(p, p.heads, p.dim), dk(p, p.kv_heads, p.dim), dv(p, p.kv_heads, p.value_dim);
-  Dense<float> lse(p, p.heads, 1), mean(p, p.heads, 1);
+  Dense<V> lse(p, p.heads, 1), mean(p, p.heads, 1);
   q.set(r.q), k.set(r.k), v.set(r.v), dout.set(r.dout);
-  const std::vector<float> rpb(r.rpb.begin(), r.rpb.end());
+  const std::vector<V> rpb(r.rpb.begin(), r.rpb.end());
   TileCall call{};
   call.p = p;
   call.tiling = tiling_of(p);
@@ -58,32 +152,22 @@ void check(const Problem& p, bool with_bias, unsigned seed, double tolerance) {
   call.rpb = with_bias ? rpb.data() : nullptr;
   call.entries = static_cast<int>(p.bias_entries());
   call.parts = 1 + random() % call.tiling.items;
-  std::vector<float> partial(call.parts * p.heads * call.entries, -7.0f);
-  const int entries = with_bias ? call.entries : 0;
+  std::vector<V> partial(call.parts * p.heads * call.entries, V(-7));
 
-  HostMachine<T, kDim, columns_of(Pass::kForward, kDim)> forward(Pass::kForward, entries, false);
-  for (int64_t head = 0; head < p.heads; head++) {
-    for (int64_t w = 0; w < call.parts; w++) forward_program(forward, call, head, w);
-  }
+  launch<T, kDim, Pass::kForward>(call, with_bias, false,
+                                  [&](auto& m, int64_t head, int64_t w) { forward_program(m, call, head, w); });
   call.drpb = with_bias ? partial.data() : nullptr;
-  HostMachine<T, kDim, columns_of(Pass::kQueryGradient, kDim)> queries(Pass::kQueryGradient, entries, with_bias);
-  for (int64_t head = 0; head < p.heads; head++) {
-    for (int64_t w = 0; w < call.parts; w++) dq_program(queries, call, head, w);
-  }
-  HostMachine<T, kDim, columns_of(Pass::kKeyGradient, kDim)> keys(Pass::kKeyGradient, entries, false);
-  for (int64_t head = 0; head < p.kv_heads; head++) {
-    for (int64_t w = 0; w < call.parts; w++) dkv_program(keys, call, head, w);
-  }
-  expect_near(p, seed, "lse", lse.values, r.lse, 1e-5);
+  launch<T, kDim, Pass::kQueryGradient>(call, with_bias, with_bias,
+                                        [&](auto& m, int64_t head, int64_t w) { dq_program(m, call, head, w); });
+  launch<T, kDim, Pass::kKeyGradient>(call, with_bias, false,
+                                      [&](auto& m, int64_t head, int64_t w) { dkv_program(m, call, head, w); });
+  expect_near(p, seed, "lse", lse.values, r.lse, std::min(tolerance, std::is_same_v<T, Tf32> ? 2e-3 : 1e-5));
   expect_near(p, seed, "out", out.values, r.out, tolerance);
   expect_near(p, seed, "dq", dq.values, r.dq, 2 * tolerance);
   expect_near(p, seed, "dk", dk.values, r.dk, 2 * tolerance);
   expect_near(p, seed, "dv", dv.values, r.dv, 2 * tolerance);
-  if (with_bias) {
-    std::vector<double> drpb(p.heads * call.entries);
-    for (size_t i = 0; i < partial.size(); i++) drpb[i % drpb.size()] += partial[i];
-    expect_near(p, seed, "drpb", drpb, r.drpb, 2 * tolerance);
-  }
+  if (with_bias) expect_near(p, seed, "drpb", sum_parts(partial, p.heads * call.entries), r.drpb, 2 * tolerance);
+  check_pair<T, kDim>(p, r, seed, call.parts, tolerance);
 }
 
 Problem random_problem(std::mt19937& random, bool* bias) {
@@ -247,12 +331,19 @@ int main(int argc, char** argv) {
     bool bias = false;
     const natten::Problem p = random_problem(random, &bias);
     const bool wide = std::max(p.dim, p.value_dim) > 32;
-    switch (i % 3) {
+    switch (i % 5) {
       case 0:
-        wide ? check<float, 64>(p, bias, seed + i, 2e-5) : check<float, 32>(p, bias, seed + i, 2e-5);
+        wide ? check<float, 64>(p, bias, seed + i, 2e-6) : check<float, 32>(p, bias, seed + i, 2e-6);
         break;
       case 1:
         wide ? check<c10::Half, 128>(p, bias, seed + i, 4e-3) : check<c10::Half, 32>(p, bias, seed + i, 4e-3);
+        break;
+      case 2:
+        wide ? check<double, 64>(p, bias, seed + i, 1e-13) : check<double, 32>(p, bias, seed + i, 1e-13);
+        break;
+      case 3:
+        wide ? check<natten::cuda::Tf32, 128>(p, bias, seed + i, 4e-3)
+             : check<natten::cuda::Tf32, 32>(p, bias, seed + i, 4e-3);
         break;
       default:
         wide ? check<c10::BFloat16, 64>(p, bias, seed + i, 3e-2) : check<c10::BFloat16, 32>(p, bias, seed + i, 3e-2);
