@@ -7,6 +7,7 @@
 // softmax spans several chunks, or the problem says so; one chunk has all it needs at hand.
 #pragma once
 
+#include "bias_gradient.h"
 #include "fused_forward.h"
 #include "scatter.h"
 #include "seams.h"
@@ -71,6 +72,7 @@ class BackwardWorker {
         p_(call.p),
         bias_(call.p, call.plan, call.bias),
         leftovers_(leftovers),
+        bias_sums_(call.plan, call.bias),
         length_(call.plan.length()),
         channels_(round_up(call.p.dim, W)),
         value_channels_(round_up(call.p.value_dim, W)),
@@ -90,12 +92,7 @@ class BackwardWorker {
         weights_(kRows * kRowStride + W),
         slopes_(kRows * kRowStride + W),
         partial_(kRows * W * channels_) {
-    if (call.bias_gradient) {
-      const BiasTable<E>& bias = call.bias;
-      member_size_ = bias.patterns * bias.rows * bias.kernel * W;
-      bias_sums_.reset(bias.heads.per_key * member_size_);
-      std::fill(bias_sums_.data(), bias_sums_.data() + bias.heads.per_key * member_size_, E(0));
-    }
+    if (call.bias_gradient) bias_sums_.reset();
     std::fill(rescale_[0], rescale_[0] + kRows * W, E(1));
     std::fill(scale_[0], scale_[0] + kRows * W, static_cast<E>(p_.scale));
   }
@@ -125,9 +122,8 @@ class BackwardWorker {
       if (!more || ahead.new_unit) {
         ring_.visit_all([&](int64_t z, int64_t y, E* row) { flush(here, z, y, row); });
         const HeadGroups& heads = call_.bias.heads;
-        if (!more || call_.by_unit || heads.group(here.row_group, 0) != heads.group(ahead.row_group, 0)) {
-          hand_over_bias(here);
-        }
+        const bool last = !more || call_.by_unit || heads.group(here.row_group, 0) != heads.group(ahead.row_group, 0);
+        if (last && call_.bias_gradient) bias_sums_.hand_over(leftovers_.bias[here.unit]);
       }
       std::swap(here, ahead);
     }
@@ -308,7 +304,7 @@ class BackwardWorker {
       for (int i = 0; i < block.rows; ++i) {
         slopes_of_row(chunk.ranges[i], weights_.data() + i * kRowStride, slopes_.data() + i * kRowStride, i, whole);
       }
-      if (call_.bias_gradient) add_bias_slopes(stop, tile, member, chunk);
+      if (call_.bias_gradient) bias_sums_.add(block, chunk, tile, member, slopes_.data(), kRowStride);
       output.first = c == 0;
       output.last = c + 1 == block.chunks.size();
       const SumJob<E> job{k_sums_.data() + first, count, channels_, start, slopes_.data(), kRowStride};
@@ -409,53 +405,13 @@ class BackwardWorker {
     }
   }
 
-  void add_bias_slopes(const Stop& stop, const Tile& tile, int64_t member, const Chunk& chunk) {
-    const BiasTable<E>& bias = call_.bias;
-    const int64_t row_size = (stop.block.stacked ? W : bias.kernel) * W;
-    E* const table = bias_sums_.data() + member * member_size_ + tile.pattern * bias.rows * bias.kernel * W;
-    for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
-      const Step& step = stop.block.steps[s];
-      for (int i = step.low; i < step.high; ++i) {
-        E* const to = table + (step.bias_row - (i - step.low)) * row_size + step.first * W;
-        const E* const from = slopes_.data() + i * kRowStride + step.slot * W;
-        for (int64_t t = 0; t < step.count; ++t)
-          S::store(to + t * W, S::add(S::load(to + t * W), S::load(from + t * W)));
-      }
-    }
-  }
-
-  // Folds the lanes' sums into the entries of each line's head.
-  void hand_over_bias(const Stop& stop) {
-    if (!call_.bias_gradient) return;
-    const BiasTable<E>& bias = call_.bias;
-    std::vector<E>& sums = leftovers_.bias[stop.unit];
-    sums.assign(bias.heads.per_key * call_.plan.lines * bias.entries, E(0));
-    const E* at = bias_sums_.data();
-    for (int64_t member = 0; member < bias.heads.per_key; ++member) {
-      for (int64_t pattern = 0; pattern < bias.patterns; ++pattern) {
-        const Tile& tile = call_.plan.tiles[call_.plan.patterns[pattern]];
-        for (int64_t row = 0; row < bias.rows; ++row) {
-          for (int64_t t = 0; t < bias.kernel; ++t, at += W) {
-            for (int l = 0; l < tile.lanes; ++l) {
-              const Position& position = call_.plan.positions[tile.first + l];
-              if (t >= position.count) continue;
-              sums[(member * call_.plan.lines + position.line) * bias.entries + row * bias.row_entries + position.bias +
-                   t] += at[l];
-            }
-          }
-        }
-      }
-    }
-    std::fill(bias_sums_.data(), bias_sums_.data() + bias.heads.per_key * member_size_, E(0));
-  }
-
   const BackwardCall<T>& call_;
   const Problem& p_;
   LaneBias<E> bias_;
   Leftovers<E>& leftovers_;
+  BiasSums<S, E> bias_sums_;
   const int64_t length_, channels_, value_channels_, stride_, dims_, value_dims_, v_at_, natural_at_, dk_at_, dv_at_,
       row_size_;
-  int64_t member_size_ = 0;
   Ring<E> ring_;
   Prefetch prefetch_;
   Ownership ownership_;
@@ -463,7 +419,7 @@ class BackwardWorker {
   int64_t done_ = 0, reached_ = 0;  // of a strip's key row: gradients before done_ are written, from reached_ on none
   std::vector<E*> key_rows_;
   std::vector<SumStep<E>> k_sums_, dk_sums_, dv_sums_;  // of each step
-  Buffer<E> q_tile_, dout_tile_, q_natural_, dout_natural_, weights_, slopes_, partial_, bias_sums_;
+  Buffer<E> q_tile_, dout_tile_, q_natural_, dout_natural_, weights_, slopes_, partial_;
   E lse_[kRows][W], delta_[kRows][W], rescale_[kRows][W], scale_[kRows][W];
 };
 
@@ -497,22 +453,7 @@ void tiled_backward(const Problem& p, const RowPlan& plan, const BiasTable<acc_t
 #else
   run_backward<S, Single<S>, T>(call, units, leftovers);
 #endif
-  if (!call.bias_gradient) return;
-  E* const drpb = static_cast<E*>(drpb_);
-  std::fill(drpb, drpb + p.heads * bias.entries, E(0));
-  Walk walk(p, call.plan, units, 0, 0);
-  for (int64_t unit = 0; unit < units.count(); ++unit) {
-    const std::vector<E>& sums = leftovers.bias[unit];
-    if (sums.empty()) continue;
-    const int64_t row_group = walk.row_group_of(unit);
-    for (int64_t member = 0; member < bias.heads.per_key; ++member) {
-      for (int64_t line = 0; line < call.plan.lines; ++line) {
-        const E* const from = sums.data() + (member * call.plan.lines + line) * bias.entries;
-        E* const to = drpb + bias.heads.head(bias.heads.group(row_group, member), line) * bias.entries;
-        for (int64_t i = 0; i < bias.entries; ++i) to[i] += from[i];
-      }
-    }
-  }
+  if (call.bias_gradient) sum_up(p, plan, bias, units, leftovers.bias, static_cast<E*>(drpb_));
 }
 
 }  // namespace NATTEN_ISA

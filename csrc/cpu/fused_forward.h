@@ -6,6 +6,7 @@
 
 #include "bias.h"
 #include "layout.h"
+#include "sums.h"
 
 namespace natten::cpu {
 namespace NATTEN_ISA {
@@ -48,99 +49,6 @@ __attribute__((noinline)) void softmax_chunk(const std::vector<SlotRange>& range
   }
   S::store(highest_, highest);
   S::store(total_, total);
-}
-
-// What becomes of the sums of a block: where they come from and where they go.
-template <class E, class T>
-struct Output {
-  bool first, last;
-  const E* rescale;  // [rows][lanes], from the first column on
-  const E* inverse;
-  E* partial;  // [rows][lanes][stride]
-  int64_t partial_row, partial_stride;
-  T* rows[kRows];
-  const int64_t* offset;  // of each column
-  int64_t offset_row;     // from row to row
-  int columns;            // of C that exist
-  int row_count;
-  int64_t channels;
-};
-
-template <class S, class O, class E, class T, int C, int R, int N>
-void sum_block(const SumJob<E>& job, const Output<E, T>& out, int64_t channel) {
-  using V = typename S::Vector;
-  constexpr int W = S::kLanes;
-  V sum[C][R][N];
-  // Rows that the block lacks are summed from nothing and go nowhere.
-  NATTEN_UNROLL
-  for (int c = 0; c < C; ++c) {
-    NATTEN_UNROLL
-    for (int i = 0; i < R; ++i) {
-      const E* from = out.partial + i * out.partial_row + c * out.partial_stride + channel;
-      NATTEN_UNROLL
-      for (int n = 0; n < N; ++n) {
-        sum[c][i][n] = out.first ? S::zero() : S::mul(S::set(out.rescale[i * W + c]), S::load(from + n * W));
-      }
-    }
-  }
-  sum_steps<S, O, E, C, R, N>(sum, job, channel);
-  NATTEN_UNROLL
-  for (int c = 0; c < C; ++c) {
-    NATTEN_UNROLL
-    for (int i = 0; i < R; ++i) {
-      if (!out.last) {
-        E* to = out.partial + i * out.partial_row + c * out.partial_stride + channel;
-        NATTEN_UNROLL
-        for (int n = 0; n < N; ++n) S::store(to + n * W, sum[c][i][n]);
-      } else if (i < out.row_count && c < out.columns) {
-        const V factor = S::set(out.inverse[i * W + c]);
-        T* to = out.rows[i] + out.offset[i * out.offset_row + c] + channel;
-        NATTEN_UNROLL
-        for (int n = 0; n < N; ++n) {
-          const int64_t left = std::min<int64_t>(W, out.channels - channel - n * W);
-          if (left > 0) S::store_as(to + n * W, S::mul(factor, sum[c][i][n]), static_cast<int>(left));
-        }
-      }
-    }
-  }
-}
-
-// All query columns and channels of a tile; between() is called after each few columns.
-template <class S, class O, class E, class T, int R, int N, int C, class Between>
-void sum_columns(SumJob<E> job, Output<E, T> out, int lanes, int64_t channel, const Between& between) {
-  const Output<E, T> whole = out;
-  const SumJob<E> all = job;
-  for (int c = 0; c < lanes; c += C) {
-    job.start = all.start + c;
-    job.scores = all.scores + c;
-    out.rescale = whole.rescale + c;
-    out.inverse = whole.inverse + c;
-    out.partial = whole.partial + c * whole.partial_stride;
-    out.offset = whole.offset + c;
-    out.columns = lanes - c;
-    sum_block<S, O, E, T, C, R, N>(job, out, channel);
-    between();
-  }
-}
-
-template <class S, class O, class E, class T, int R, class Between>
-void sum_tile(const SumJob<E>& job, const Output<E, T>& out, int lanes, int64_t padded_channels,
-              const Between& between) {
-  constexpr int W = S::kLanes, N = S::kSumVectors, A = S::kAccumulators;
-  // Query columns at a time, whose accumulators have n vectors each.
-  constexpr auto columns = [](int n) { return std::clamp(A / R / n, 1, W < 4 ? W : 4); };
-  int64_t channel = 0;
-  const int64_t vectors = padded_channels / W, pieces = (vectors + N - 1) / N;
-  for (int64_t piece = 0; piece < pieces; ++piece) {
-    const int64_t n = vectors * (piece + 1) / pieces - channel / W;
-    if constexpr (N >= 4) {
-      if (n == 4) sum_columns<S, O, E, T, R, 4, columns(4)>(job, out, lanes, channel, between);
-      if (n == 3) sum_columns<S, O, E, T, R, 3, columns(3)>(job, out, lanes, channel, between);
-    }
-    if (n == 2) sum_columns<S, O, E, T, R, 2, columns(2)>(job, out, lanes, channel, between);
-    if (n == 1) sum_columns<S, O, E, T, R, 1, columns(1)>(job, out, lanes, channel, between);
-    channel += n * W;
-  }
 }
 
 // What one call knows before it starts.

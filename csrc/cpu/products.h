@@ -32,27 +32,31 @@ struct ScoreJob {
 template <class S, class O, class E, int R, int T>
 inline __attribute__((always_inline)) void add_bias(const ScoreJob<E>& job, int64_t t0,
                                                     typename S::Vector (&sum)[R][T]) {
+  using V = typename S::Vector;
   constexpr int W = S::kLanes;
-  if constexpr (O::kWidth > 1) {
-    const typename S::Vector factor = S::set(job.factor);
+  const V factor = S::set(job.factor);
+  const auto finish = [&](V products, V bias) {
+    if constexpr (O::kWidth == 1) return S::add(products, bias);
+    return S::fma(factor, products, bias);
+  };
+  if (job.bias == nullptr) {
+    if constexpr (O::kWidth == 1) return;
     NATTEN_UNROLL
     for (int i = 0; i < R; ++i) {
       NATTEN_UNROLL
       for (int t = 0; t < T; ++t) sum[i][t] = S::mul(factor, sum[i][t]);
     }
-  }
-  if (job.bias == nullptr) return;
-  if (job.bias_step == 1) {
+  } else if (job.bias_step == 1) {
     NATTEN_UNROLL
     for (int i = 0; i < R; ++i) {
       NATTEN_UNROLL
-      for (int t = 0; t < T; ++t) sum[i][t] = S::add(sum[i][t], S::set(job.bias[t0 + t - i * job.bias_row]));
+      for (int t = 0; t < T; ++t) sum[i][t] = finish(sum[i][t], S::set(job.bias[t0 + t - i * job.bias_row]));
     }
   } else {
     NATTEN_UNROLL
     for (int i = 0; i < R; ++i) {
       NATTEN_UNROLL
-      for (int t = 0; t < T; ++t) sum[i][t] = S::add(sum[i][t], S::load(job.bias + (t0 + t) * W - i * job.bias_row));
+      for (int t = 0; t < T; ++t) sum[i][t] = finish(sum[i][t], S::load(job.bias + (t0 + t) * W - i * job.bias_row));
     }
   }
 }

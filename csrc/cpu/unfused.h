@@ -10,7 +10,7 @@
 // slots side by side: both ways a tile of them is transposed.
 #pragma once
 
-#include "bias_sums.h"
+#include "bias_gradient.h"
 #include "fused_backward.h"
 #include "slots.h"
 
@@ -69,13 +69,14 @@ class UnfusedWorker {
         natural_at_(call.has_dots ? dims_ * stride_ + odd_lines<E>(call.p.axis[2].kernel + 2 * W) : 0),
         sums_at_(natural_at_ + (call.has_query_sums ? (length_ + call.p.axis[2].kernel) * channels_ : 0)),
         row_size_(odd_lines<E>(sums_at_ + (call.has_key_sums ? (length_ + call.p.axis[2].kernel) * channels_ : 0))),
-        bias_sums_(call.plan, call.bias, call.bias_gradient),
+        bias_sums_(call.plan, call.bias),
         q_tile_(dims_ * kRows * W),
         q_natural_(kRows * W * channels_),
         scores_(kRows * kRowStride + W),
         partial_(kRows * W * channels_) {
     std::fill(one_[0], one_[0] + kRows * W, E(1));
     std::fill(factor_[0], factor_[0] + kRows * W, call.factor);
+    if (call.bias_gradient) bias_sums_.reset();
   }
 
   void run(const Units& units, int64_t begin, int64_t end) {
@@ -299,7 +300,7 @@ class UnfusedWorker {
     const Block& block = stop.block;
     const Chunk& chunk = block.chunks[c];
     const int64_t first = chunk.first_step, count = chunk.step_count;
-    if (call_.bias_gradient) bias_sums_.add(tile, member, block, chunk, scores_.data(), kRowStride);
+    if (call_.bias_gradient) bias_sums_.add(block, chunk, tile, member, scores_.data(), kRowStride);
     int64_t start[W];
     for (int l = 0; l < W; ++l) start[l] = tile.base + (l < tile.lanes ? tile.index[l] : 0);
     if (call_.has_query_sums) {
@@ -338,7 +339,7 @@ class UnfusedWorker {
     if (!call_.bias_gradient) return;
     const HeadGroups& heads = call_.bias.heads;
     if (next == nullptr || call_.by_unit || heads.group(stop.row_group, 0) != heads.group(next->row_group, 0)) {
-      leftovers_.bias[stop.unit] = bias_sums_.fold();
+      bias_sums_.hand_over(leftovers_.bias[stop.unit]);
     }
   }
 
@@ -414,7 +415,7 @@ void run_unfused(const UnfusedWork<T>& call, const Units& units, acc_t<T>* drpb)
       for (int64_t i = begin; i < end; ++i) worker.join_seams(units, i * units.slabs);
     });
   }
-  if (drpb != nullptr) join_bias(call.p, call.plan, call.bias, units, leftovers.bias, drpb);
+  if (drpb != nullptr) sum_up(call.p, call.plan, call.bias, units, leftovers.bias, drpb);
 }
 
 template <class S, class T>

@@ -1,5 +1,5 @@
-// The bias gradient: lane by lane in a table like the bias's own while tiles
-// are at work, folded into the entries of each head when a unit is done.
+// The gradient of the bias: each thread adds up slopes lane by lane, folds them into the entries of its heads when it
+// leaves them, and at the end of a call what the threads folded is added in the order of the units.
 #pragma once
 
 #include "bias.h"
@@ -13,20 +13,19 @@ class BiasSums {
   static constexpr int W = S::kLanes;
 
  public:
-  // `wanted`: otherwise there is no table, and nothing may be added.
-  BiasSums(const RowPlan& plan, const BiasTable<E>& bias, bool wanted)
-      : plan_(plan),
-        bias_(bias),
-        member_size_(bias.patterns * bias.rows * bias.kernel * W),
-        sums_(wanted ? bias.heads.per_key * member_size_ : 0) {
-    if (wanted) clear();
+  BiasSums(const RowPlan& plan, const BiasTable<E>& bias)
+      : plan_(plan), bias_(bias), member_size_(bias.patterns * bias.rows * bias.kernel * W) {}
+
+  void reset() {
+    lanes_.reset(bias_.heads.per_key * member_size_);
+    clear();
   }
 
-  // Adds the slopes of one tile's logits over one chunk: [row][slot][lane], rows row_stride apart.
-  void add(const Tile& tile, int64_t member, const Block& block, const Chunk& chunk, const E* slopes,
+  // The slopes of a tile's chunk, [rows][row_stride] of [slot][lanes].
+  void add(const Block& block, const Chunk& chunk, const Tile& tile, int64_t member, const E* slopes,
            int64_t row_stride) {
     const int64_t row_size = (block.stacked ? W : bias_.kernel) * W;
-    E* const table = sums_.data() + member * member_size_ + tile.pattern * bias_.rows * bias_.kernel * W;
+    E* const table = lanes_.data() + member * member_size_ + tile.pattern * bias_.rows * bias_.kernel * W;
     for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
       const Step& step = block.steps[s];
       for (int i = step.low; i < step.high; ++i) {
@@ -39,10 +38,10 @@ class BiasSums {
     }
   }
 
-  // The sums so far as [query head of the key head][line of the row][entry]; the table starts anew.
-  std::vector<E> fold() {
-    std::vector<E> folded(bias_.heads.per_key * plan_.lines * bias_.entries, E(0));
-    const E* at = sums_.data();
+  // Folds the lanes' sums into [member][line][entry] and starts again.
+  void hand_over(std::vector<E>& sums) {
+    sums.assign(bias_.heads.per_key * plan_.lines * bias_.entries, E(0));
+    const E* at = lanes_.data();
     for (int64_t member = 0; member < bias_.heads.per_key; ++member) {
       for (int64_t pattern = 0; pattern < bias_.patterns; ++pattern) {
         const Tile& tile = plan_.tiles[plan_.patterns[pattern]];
@@ -51,38 +50,38 @@ class BiasSums {
             for (int l = 0; l < tile.lanes; ++l) {
               const Position& position = plan_.positions[tile.first + l];
               if (t >= position.count) continue;
-              folded[(member * plan_.lines + position.line) * bias_.entries + row * bias_.row_entries + position.bias +
-                     t] += at[l];
+              sums[(member * plan_.lines + position.line) * bias_.entries + row * bias_.row_entries + position.bias +
+                   t] += at[l];
             }
           }
         }
       }
     }
     clear();
-    return folded;
   }
 
  private:
-  void clear() { std::fill(sums_.data(), sums_.data() + bias_.heads.per_key * member_size_, E(0)); }
+  void clear() { std::fill(lanes_.data(), lanes_.data() + bias_.heads.per_key * member_size_, E(0)); }
 
   const RowPlan& plan_;
   const BiasTable<E>& bias_;
   const int64_t member_size_;
-  Buffer<E> sums_;
+  Buffer<E> lanes_;
 };
 
-// drpb from what the units folded, in their order.
+// by_unit: what BiasSums handed over at the end of a unit, or nothing.
 template <class E>
-void join_bias(const Problem& p, const RowPlan& plan, const BiasTable<E>& bias, const Units& units,
-               const std::vector<std::vector<E>>& folded, E* drpb) {
+void sum_up(const Problem& p, const RowPlan& plan, const BiasTable<E>& bias, const Units& units,
+            const std::vector<std::vector<E>>& by_unit, E* drpb) {
   std::fill(drpb, drpb + p.heads * bias.entries, E(0));
   const Walk walk(p, plan, units, 0, 0);
   for (int64_t unit = 0; unit < units.count(); ++unit) {
-    if (folded[unit].empty()) continue;
+    const std::vector<E>& sums = by_unit[unit];
+    if (sums.empty()) continue;
     const int64_t row_group = walk.row_group_of(unit);
-    const E* from = folded[unit].data();
     for (int64_t member = 0; member < bias.heads.per_key; ++member) {
-      for (int64_t line = 0; line < plan.lines; ++line, from += bias.entries) {
+      for (int64_t line = 0; line < plan.lines; ++line) {
+        const E* const from = sums.data() + (member * plan.lines + line) * bias.entries;
         E* const to = drpb + bias.heads.head(bias.heads.group(row_group, member), line) * bias.entries;
         for (int64_t i = 0; i < bias.entries; ++i) to[i] += from[i];
       }
