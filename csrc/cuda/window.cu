@@ -13,7 +13,7 @@ constexpr bool is_forward(Kernel kernel) { return kernel == Kernel::kForward || 
 // Warps of a block, at most, and blocks that a multiprocessor should hold: what its registers are shared among.
 constexpr int most_warps(Kernel, int groups) { return groups == kSmallGroups ? 4 : 8; }
 constexpr int least_blocks(Kernel kernel, int groups) {
-  if (is_forward(kernel)) return groups == kSmallGroups ? 4 : 2;
+  if (is_forward(kernel)) return groups == kSmallGroups ? 5 : 2;
   if (kernel == Kernel::kKeys) return 2;
   return groups == kSmallGroups ? 4 : kernel == Kernel::kQueries ? 2 : 1;
 }
@@ -129,7 +129,7 @@ void share_out(WindowCall* call, Type type) {
   });
   const int64_t resident = int64_t{attribute(cudaDevAttrMultiProcessorCount)} * std::max(blocks, 1);
   const int64_t fixed = call->p.heads * call->patching.places;
-  constexpr double kSetup = 2.0;  // what a block makes once, in images
+  constexpr double kSetup = kPass<kKernel> == WindowPass::kForward ? 1.0 : 2.0;  // what a block makes once, in images
   double least = -1;
   for (int64_t parts = 1; parts <= std::min<int64_t>(call->p.batch, 512); parts++) {
     const int64_t waves = (parts * fixed + resident - 1) / resident, images = (call->p.batch + parts - 1) / parts;

@@ -5,8 +5,8 @@
 //
 // A block stands for one place of an image and one head, and goes through the
 // images of a batch: what depends on the place alone (addresses, masks and
-// bias in the order of the products) is made once. The whole box of a patch is
-// held at once, so that the softmax needs one pass.
+// bias in the order of the products) is made once. The whole box that a block
+// meets is on chip.
 //
 // A machine M has
 //   Element, kDim, kGroups (of eight columns), kSteps (of two groups)
