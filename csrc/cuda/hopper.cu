@@ -1,12 +1,11 @@
 // Forward for large windows on wgmma and the tensor copy engine, sm_90a: the
 // kernel, what it takes, and its launch. hopper_half.cuh has the work of its
 // warpgroups.
-#include <cudaTypedefs.h>
-
 #include <stdexcept>
 
 #include "hopper.h"
 #include "hopper_half.cuh"
+#include "tensor_map.h"
 
 namespace natten::cuda::hopper {
 namespace {
@@ -66,44 +65,15 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 // ---- Host
 
-// Found at run time: the library is not linked with the driver.
-PFN_cuTensorMapEncodeTiled_v12000 encoder() {
-  static const auto found = [] {
-    void* function = nullptr;
-    cudaDriverEntryPointQueryResult result;
-#if CUDART_VERSION >= 12050
-    const cudaError_t error =
-        cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &result);
-#else
-    const cudaError_t error = cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &function, cudaEnableDefault, &result);
-#endif
-    if (error != cudaSuccess || result != cudaDriverEntryPointSuccess) function = nullptr;
-    return reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(function);
-  }();
-  return found;
-}
-
-// Describes a tensor to the copy engine: dim, head, token on two axes, and image or token on the third.
-bool describe_tensor(CUtensorMap* map, const Problem& p, Type type, const View& view, int64_t dim, int64_t heads,
-                     const int* box, bool last_is_batch) {
-  const auto stride = [&](int64_t length, int64_t elements) {  // one that is never used still has to be valid
-    return static_cast<cuuint64_t>(2 * (length > 1 ? elements : std::max<int64_t>(dim, 8)));
-  };
-  const int64_t last = last_is_batch ? p.batch : p.axis[0].length;
-  const cuuint64_t sizes[5] = {static_cast<cuuint64_t>(dim), static_cast<cuuint64_t>(heads),
-                               static_cast<cuuint64_t>(p.axis[2].length), static_cast<cuuint64_t>(p.axis[1].length),
-                               static_cast<cuuint64_t>(last)};
-  const cuuint64_t strides[4] = {stride(heads, view.head), stride(p.axis[2].length, view.axis[2]),
-                                 stride(p.axis[1].length, view.axis[1]),
-                                 stride(last, last_is_batch ? view.batch : view.axis[0])};
-  cuuint32_t sides[5] = {64, 1, 1, 1, 1}, steps[5] = {1, 1, 1, 1, 1};
+// Describes a tensor and a box of tokens to the copy engine.
+bool describe_box(CUtensorMap* map, const Problem& p, Type type, const View& view, int64_t dim, int64_t heads,
+                  const int* tokens, bool last_is_batch) {
+  TensorBox box{{64, 1, 1, 1, 1}, {1, 1, 1, 1, 1}, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B};
   for (int a = last_is_batch ? 1 : 0; a < kAxes; a++) {
-    steps[4 - a] = static_cast<cuuint32_t>(p.axis[a].dilation);
-    sides[4 - a] = static_cast<cuuint32_t>((box[a] - 1) * p.axis[a].dilation + 1);
+    box.steps[4 - a] = static_cast<cuuint32_t>(p.axis[a].dilation);
+    box.sides[4 - a] = static_cast<cuuint32_t>((tokens[a] - 1) * p.axis[a].dilation + 1);
   }
-  return encoder()(map, type == Type::kHalf ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 5,
-                   view.data, sizes, strides, sides, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                   CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+  return describe_tensor(map, p, type, view, dim, heads, box, last_is_batch);
 }
 
 template <class T, int kDim>
@@ -138,7 +108,7 @@ const char* refuses_forward(const Request& r, bool bias) {
   if (products < 0) return "no box of keys fits the copy engine at this dilation";
   if (static_cast<double>(plan.tiling.items) * r.p.heads >= 2147483648.0) return "there are 2^31 tiles or more";
   if (sizeof(Shared<128>) > static_cast<size_t>(r.shared_limit)) return "a tile does not fit into shared memory";
-  if (encoder() == nullptr) return "the driver has no tensor copy engine";
+  if (tensor_map_encoder() == nullptr) return "the driver has no tensor copy engine";
   return nullptr;
 }
 
@@ -163,11 +133,10 @@ void na_forward(cudaStream_t stream, const Problem& p, Type type, const View& q,
     call.lse = part(lse, sizeof(float));
     Maps maps;
     const bool made =
-        describe_tensor(&maps.q, call.p, type, part(q, element), p.dim, p.heads, rows, call.last_is_batch) &&
-        describe_tensor(&maps.k, call.p, type, part(k, element), p.dim, p.kv_heads, call.plan.chunk,
-                        call.last_is_batch) &&
-        describe_tensor(&maps.v, call.p, type, part(v, element), p.value_dim, p.kv_heads, call.plan.chunk,
-                        call.last_is_batch);
+        describe_box(&maps.q, call.p, type, part(q, element), p.dim, p.heads, rows, call.last_is_batch) &&
+        describe_box(&maps.k, call.p, type, part(k, element), p.dim, p.kv_heads, call.plan.chunk, call.last_is_batch) &&
+        describe_box(&maps.v, call.p, type, part(v, element), p.value_dim, p.kv_heads, call.plan.chunk,
+                     call.last_is_batch);
     if (!made) throw std::runtime_error("natten::na: the tensor copy engine does not take these tensors");
     const bool wide = std::max(p.dim, p.value_dim) > 64;
     if (type == Type::kHalf) {

@@ -1,35 +1,37 @@
 // Instances and launches of the window program.
 #include "device.cuh"
+#include "tensor_map.h"
 #include "window.h"
 #include "window_cuda.cuh"
 
 namespace natten::cuda::window {
 namespace {
 
-enum class Kernel { kForward, kQueries, kQueriesAndBias, kKeys };
+enum class Kernel { kForward, kQueries, kQueriesAndBias, kKeys, kForwardInBulk };
+constexpr bool is_forward(Kernel kernel) { return kernel == Kernel::kForward || kernel == Kernel::kForwardInBulk; }
 
 // Warps of a block, at most, and blocks that a multiprocessor should hold: what its registers are shared among.
 constexpr int most_warps(Kernel, int groups) { return groups == kSmallGroups ? 4 : 8; }
 constexpr int least_blocks(Kernel kernel, int groups) {
-  if (kernel == Kernel::kForward) return groups == kSmallGroups ? 4 : 2;
+  if (is_forward(kernel)) return groups == kSmallGroups ? 5 : 2;
   if (kernel == Kernel::kKeys) return 2;
   return groups == kSmallGroups ? 4 : kernel == Kernel::kQueries ? 2 : 1;
 }
 template <Kernel kKernel>
-constexpr WindowPass kPass = kKernel == Kernel::kForward ? WindowPass::kForward
-                             : kKernel == Kernel::kKeys  ? WindowPass::kKeyGradient
-                                                         : WindowPass::kQueryGradient;
+constexpr WindowPass kPass = is_forward(kKernel)        ? WindowPass::kForward
+                             : kKernel == Kernel::kKeys ? WindowPass::kKeyGradient
+                                                        : WindowPass::kQueryGradient;
 
 template <class M, Kernel kKernel>
 __global__ void __launch_bounds__(most_warps(kKernel, M::kGroups) * kWarp, least_blocks(kKernel, M::kGroups))
-    window_kernel(const NATTEN_GRID_CONSTANT WindowCall call) {
+    window_kernel(const NATTEN_GRID_CONSTANT WindowMaps maps, const NATTEN_GRID_CONSTANT WindowCall call) {
 #if __CUDA_ARCH__ >= 800
-  extern __shared__ __align__(128) char shared[];
-  M m(shared, kPass<kKernel>, call);
+  extern __shared__ __align__(1024) char shared[];
+  M m(shared, kPass<kKernel>, call, maps);
   const int head = static_cast<int>(blockIdx.x % static_cast<unsigned>(call.p.heads));
   const int rest = static_cast<int>(blockIdx.x / static_cast<unsigned>(call.p.heads));
   const int places = static_cast<int>(call.patching.places), part = rest / places, place = rest - part * places;
-  if constexpr (kKernel == Kernel::kForward) {
+  if constexpr (kPass<kKernel> == WindowPass::kForward) {
     window_forward(m, call, head, place, part);
   } else if constexpr (kKernel == Kernel::kKeys) {
     window_dkv(m, call, head, place, part);
@@ -40,17 +42,18 @@ __global__ void __launch_bounds__(most_warps(kKernel, M::kGroups) * kWarp, least
 }
 
 // The one table of instances: element types, head dims and, where columns are not listed, groups of columns.
-template <bool kListed, class F>
+template <Kernel kKernel, class F>
 void with_instance(Type type, int64_t dim, int groups, const F& f) {
   const auto with_groups = [&](auto* element, auto size) {
     using T = std::remove_pointer_t<decltype(element)>;
     constexpr int kDim = decltype(size)::value;
-    if constexpr (kListed) {
-      f(static_cast<WindowMachine<T, kDim, 2, true>*>(nullptr));
+    constexpr bool kBulk = kKernel == Kernel::kForwardInBulk;
+    if constexpr (kKernel == Kernel::kKeys) {
+      f(static_cast<WindowMachine<T, kDim, 2, true, kBulk>*>(nullptr));
     } else if (groups <= kSmallGroups) {
-      f(static_cast<WindowMachine<T, kDim, kSmallGroups, false>*>(nullptr));
+      f(static_cast<WindowMachine<T, kDim, kSmallGroups, false, kBulk>*>(nullptr));
     } else {
-      f(static_cast<WindowMachine<T, kDim, kKeyGroups, false>*>(nullptr));
+      f(static_cast<WindowMachine<T, kDim, kKeyGroups, false, kBulk>*>(nullptr));
     }
   };
   const auto with_dim = [&](auto* element) {
@@ -95,10 +98,14 @@ void shape(WindowCall* call, WindowPass pass, int shared_limit) {
   const int most = few || small ? 4 : 8, widest = most == 4 ? 2 : 7;
   call->patching = patching_of(call->p, most, widest, queries);
   call->groups = groups_of(call->patching, queries);
-  // Boxes of two images, where a multiprocessor of compute capability 9.0 still holds two blocks.
-  constexpr int kHalf = 112 << 10;
-  call->stages = 2;
-  if (shared_bytes(*call, pass) > static_cast<size_t>(std::min(kHalf, shared_limit))) call->stages = 1;
+  // Boxes of several images, where a multiprocessor of compute capability 9.0 still holds as many blocks as its
+  // registers.
+  const int blocks = pass == WindowPass::kForward && few ? least_blocks(Kernel::kForward, kSmallGroups) : 2;
+  const size_t room = (228 << 10) / blocks - (1 << 10);
+  call->stages = pass == WindowPass::kForward && few ? 4 : 2;
+  while (call->stages > 1 && shared_bytes(*call, pass) > std::min(room, static_cast<size_t>(shared_limit))) {
+    call->stages--;
+  }
 }
 
 int attribute(cudaDeviceAttr which) {
@@ -115,14 +122,14 @@ template <Kernel kKernel>
 void share_out(WindowCall* call, Type type) {
   int blocks = 1;
   const size_t bytes = shared_bytes(*call, kPass<kKernel>);
-  with_instance<kKernel == Kernel::kKeys>(type, call->p.dim, call->groups, [&](auto* machine) {
+  with_instance<kKernel>(type, call->p.dim, call->groups, [&](auto* machine) {
     const auto kernel = window_kernel<std::remove_pointer_t<decltype(machine)>, kKernel>;
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
     cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, call->patching.warps() * kWarp, bytes);
   });
   const int64_t resident = int64_t{attribute(cudaDevAttrMultiProcessorCount)} * std::max(blocks, 1);
   const int64_t fixed = call->p.heads * call->patching.places;
-  constexpr double kSetup = 2.0;  // what a block makes once, in images
+  constexpr double kSetup = kPass<kKernel> == WindowPass::kForward ? 1.0 : 2.0;  // what a block makes once, in images
   double least = -1;
   for (int64_t parts = 1; parts <= std::min<int64_t>(call->p.batch, 512); parts++) {
     const int64_t waves = (parts * fixed + resident - 1) / resident, images = (call->p.batch + parts - 1) / parts;
@@ -135,13 +142,32 @@ void share_out(WindowCall* call, Type type) {
 }
 
 template <Kernel kKernel>
-void launch(cudaStream_t stream, const WindowCall& call, Type type) {
+void launch(cudaStream_t stream, const WindowCall& call, Type type, const WindowMaps& maps = {}) {
   const size_t bytes = shared_bytes(call, kPass<kKernel>);
-  with_instance<kKernel == Kernel::kKeys>(type, call.p.dim, call.groups, [&](auto* machine) {
+  with_instance<kKernel>(type, call.p.dim, call.groups, [&](auto* machine) {
     const auto kernel = window_kernel<std::remove_pointer_t<decltype(machine)>, kKernel>;
     const int64_t blocks = call.p.heads * call.patching.places * call.parts;
-    kernel<<<static_cast<unsigned>(blocks), call.patching.warps() * kWarp, bytes, stream>>>(call);
+    kernel<<<static_cast<unsigned>(blocks), call.patching.warps() * kWarp, bytes, stream>>>(maps, call);
   });
+}
+
+// Describes the tensors to the tensor engine; false where there is none, or it does not take them.
+bool describe(const WindowCall& call, Type type, WindowMaps* maps) {
+  const Problem& p = call.p;
+  if (attribute(cudaDevAttrComputeCapabilityMajor) != 9 || tensor_map_encoder() == nullptr) return false;
+  if (p.axis[1].dilation != 1 || p.axis[2].dilation != 1) return false;
+  const auto tensor = [&](CUtensorMap* map, const View& view, int64_t heads, int down, int across) {
+    const TensorBox box{
+        {static_cast<cuuint32_t>(p.dim), 1, static_cast<cuuint32_t>(across), static_cast<cuuint32_t>(down), 1},
+        {1, 1, 1, 1, 1},
+        p.dim == 32 ? CU_TENSOR_MAP_SWIZZLE_64B : CU_TENSOR_MAP_SWIZZLE_128B,
+        CU_TENSOR_MAP_L2_PROMOTION_L2_128B};
+    return describe_tensor(map, p, type, view, p.dim, heads, box, true);
+  };
+  const Patching& t = call.patching;
+  return tensor(&maps->k, call.k, p.kv_heads, t.lines, t.pitch) &&
+         tensor(&maps->v, call.v, p.kv_heads, t.lines, t.pitch) &&
+         tensor(&maps->q, call.q, p.heads, t.patches[0] * kPatch, t.patches[1] * kPatch);
 }
 
 WindowCall call_of(const Problem& p, const View& q, const View& k, const View& v, const void* rpb, const View& out,
@@ -209,8 +235,14 @@ void na_forward(cudaStream_t stream, const Problem& p, Type type, const View& q,
                 const void* rpb, const View& out, const View& lse) {
   WindowCall call = call_of(p, q, k, v, rpb, out, lse);
   shape(&call, WindowPass::kForward, shared_limit());
-  share_out<Kernel::kForward>(&call, type);
-  launch<Kernel::kForward>(stream, call, type);
+  WindowMaps maps;
+  if (describe(call, type, &maps)) {
+    share_out<Kernel::kForwardInBulk>(&call, type);
+    launch<Kernel::kForwardInBulk>(stream, call, type, maps);
+  } else {
+    share_out<Kernel::kForward>(&call, type);
+    launch<Kernel::kForward>(stream, call, type);
+  }
 }
 
 void na_backward(cudaStream_t stream, const Problem& p, Type type, const View& q, const View& k, const View& v,

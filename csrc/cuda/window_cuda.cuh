@@ -4,17 +4,25 @@
 // of each eight columns the two from 2 (t%4). Needs sm_80.
 #pragma once
 
+#include "hopper_wgmma.cuh"
 #include "tile_cuda.cuh"
 #include "window_keys.h"
 
 namespace natten::cuda {
 
-// kListed: columns are looked up step by step (dk, dv); else a thread keeps where all of its columns lie.
-template <class T, int kDim_, int kGroups_, bool kListed>
+// Keys, values and queries as the tensor engine sees them.
+struct WindowMaps {
+  CUtensorMap k, v, q;
+};
+
+// kBulk_: the tensor engine copies, where there is one. kListed: columns are looked up step by step (dk, dv); else a
+// thread keeps where all of its columns lie.
+template <class T, int kDim_, int kGroups_, bool kListed, bool kBulk_>
 class WindowMachine {
  public:
   using Element = T;
   static constexpr int kDim = kDim_;
+  static constexpr bool kBulk = kBulk_ && NATTEN_HOPPER;  // machine code of other devices copies with all threads
   static constexpr int kGroups = kGroups_;
   static constexpr int kSteps = (kGroups + 1) / 2;
   using Memory = WindowMemory<T, kDim>;
@@ -41,9 +49,16 @@ class WindowMachine {
     uint32_t a[kDim / 16][4];
   };
 
-  __device__ __forceinline__ WindowMachine(char* shared, WindowPass pass, const WindowCall& call)
-      : groups_(call.groups) {
+  __device__ __forceinline__ WindowMachine(char* shared, WindowPass pass, const WindowCall& call,
+                                           const WindowMaps& maps)
+      : maps_(maps), groups_(call.groups) {
     memory_.place(shared, pass, call.patching, call.groups, call.entries, call.stages);
+#if NATTEN_HOPPER
+    if (kBulk && threadIdx.x == 0) {
+      for (int i = 0; i < call.stages; i++) hopper::barrier_init(full(i), 1), memory_.done[i] = 0;
+      hopper::barriers_visible();
+    }
+#endif
   }
 
   __device__ __forceinline__ Memory& memory() { return memory_; }
@@ -54,6 +69,7 @@ class WindowMachine {
     return y;
   }
   __device__ __forceinline__ static float log2(float x) { return __log2f(x); }
+  __device__ __forceinline__ static float reciprocal(float x) { return __fdividef(1.0f, x); }
 
   template <class F>
   __device__ __forceinline__ void each(int count, const F& f) {
@@ -71,32 +87,95 @@ class WindowMachine {
     asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 #endif
   }
-  // Sixteen bytes a thread; the list is read in batches, or each copy would wait for its own entry.
-  __device__ __forceinline__ void copy(T* pane, int count, const BoxToken* tokens, const T* image) {
-    constexpr int kPiece = 16 / sizeof(T), kPieces = kDim / kPiece, kBatch = 4;
-    const uint32_t to = shared_address(pane), piece = threadIdx.x % kPieces, turn = piece * 16;
-    const int step = blockDim.x / kPieces;
-    const T* const from = image + piece * kPiece;
-    int i = threadIdx.x / kPieces;
-    for (; i + (kBatch - 1) * step < count; i += kBatch * step) {
-      BoxToken token[kBatch];
-#pragma unroll
-      for (int j = 0; j < kBatch; j++) token[j] = tokens[i + j * step];
-#pragma unroll
-      for (int j = 0; j < kBatch; j++) copy_piece(to + (token[j].to ^ turn), from + token[j].from);
-    }
-    for (; i < count; i += step) {
-      const BoxToken token = tokens[i];
-      copy_piece(to + (token.to ^ turn), from + token.from);
+  // One thread asks for everything: boxes as large as the largest block's, zeros where there are no tokens.
+  __device__ __forceinline__ void copy_in_bulk(int stage, const WindowCall& call, const Block& block, int64_t image,
+                                               int64_t head, int64_t kv_head) {
+#if NATTEN_HOPPER
+    const int i = static_cast<int>(image), h = static_cast<int>(head), kv = static_cast<int>(kv_head);
+    hopper::barrier_expect(full(stage), (call.patching.rows() * 2 + memory_.row_values / kDim) * kDim * sizeof(T));
+    hopper::copy_box(memory_.rows_pane(stage), &maps_.q, full(stage), 0, h, block.x.origin, block.y.origin, i);
+    hopper::copy_box(memory_.pane(stage, 0), &maps_.k, full(stage), 0, kv, block.x.first, block.y.first, i);
+    hopper::copy_box(memory_.pane(stage, 1), &maps_.v, full(stage), 0, kv, block.x.first, block.y.first, i);
+#endif
+  }
+  __device__ __forceinline__ void wait_for_bulk(int stage) {
+#if NATTEN_HOPPER
+    hopper::barrier_wait(full(stage), rounds_ >> stage & 1);
+    rounds_ ^= 1u << stage;
+#endif
+  }
+  template <class F>
+  __device__ __forceinline__ void once(const F& f) {
+    if (threadIdx.x == 0) f();
+  }
+  template <class F>
+  __device__ __forceinline__ void release(int stage, const F& f) {
+    __syncwarp();
+    if (lane() != 0) return;
+    uint32_t before;
+    asm volatile("atom.acq_rel.cta.shared::cta.inc.u32 %0, [%1], %2;"
+                 : "=r"(before)
+                 : "r"(shared_address(memory_.done + stage)), "r"(warps() - 1)
+                 : "memory");
+    if (before == warps() - 1) f();
+  }
+  __device__ __forceinline__ static bool hidden(bool flag) {
+    int x = flag;
+    keep(x);
+    return x != 0;
+  }
+  // Sixteen bytes a thread, a line a warp.
+  __device__ __forceinline__ void copy_box(T* pane, const T* image, const Lines& lines, T* other_pane,
+                                           const T* other_image, const Lines& other_lines, const Block& block) {
+    constexpr int kPiece = 16 / sizeof(T), kPieces = kDim / kPiece, kTokens = 32 / kPieces;
+    constexpr int kRow = kDim * static_cast<int>(sizeof(T));
+    const int piece = lane() % kPieces, token = lane() / kPieces;
+    const uint32_t other = shared_address(other_pane) - shared_address(pane);
+    for (int line = warp(); line < block.y.size; line += warps()) {
+      const T* from = image + (lines.first + line * lines.down + token * lines.across + piece * kPiece);
+      const T* other_from =
+          other_image + (other_lines.first + line * other_lines.down + token * other_lines.across + piece * kPiece);
+      const int row = line * block.pitch + token;
+      const uint32_t to = shared_address(pane) + pane_place<T, kDim>(row, piece);
+#pragma unroll 2
+      for (int x = token, turn = 0; x < block.x.size; x += kTokens, turn++) {
+        // Places repeat every eight rows.
+        const uint32_t at = (kTokens % 8 == 0 ? to : to ^ (turn % 2 * kTokens * 16)) + turn * kTokens * kRow;
+        copy_piece(at, from);
+        copy_piece(at + other, other_from);
+        from += kTokens * lines.across;
+        other_from += kTokens * other_lines.across;
+      }
     }
   }
-  __device__ __forceinline__ void copy_stats(QueryStats* stats, int count, const BoxToken* tokens, const float* lse,
-                                             const float* mean) {
-    const uint32_t to = shared_address(stats);
-    for (int i = threadIdx.x; i < count; i += blockDim.x) {
-      const BoxToken token = tokens[i];
-      copy_word(to + token.to, lse + token.from);
-      copy_word(to + token.to + 4, mean + token.from);
+  // Of sixteen rows, a thread copies of lane / 4 and eight behind it; and fetches from row lane % 16.
+  template <class F>
+  __device__ __forceinline__ void place_rows(const F& f) {
+    const int row = warp() * kPatchRows;
+    own_[0] = f(row + lane() / 4);
+    own_[1] = f(row + lane() / 4 + 8);
+    own_address_ = pane_place<T, kDim>(f(row + lane() % 16), 0) ^ (lane() / 16 * 16);
+    keep(own_address_);
+  }
+  __device__ __forceinline__ void copy_rows(T* pane, const T* image, const Rows<int>& at) {
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+#pragma unroll
+      for (int d = 0; d < kDim; d += 32) {
+        const int piece = lane() % 4 + d / 8;
+        copy_piece(shared_address(pane) + pane_place<T, kDim>(own_[half], piece), image + at.values[half] + piece * 8);
+      }
+    }
+  }
+  __device__ __forceinline__ void copy_stats(QueryStats* stats, const float* lse, const float* mean, const Lines& lines,
+                                             const Block& block) {
+    for (int line = warp(); line < block.y.size; line += warps()) {
+      for (int x = lane(); x < block.x.size; x += 32) {
+        const int from = lines.first + line * lines.down + x * lines.across;
+        const uint32_t to = shared_address(stats + line * block.pitch + x);
+        copy_word(to, lse + from);
+        copy_word(to + 4, mean + from);
+      }
     }
   }
   __device__ __forceinline__ void prefetch(const T* image, const Rows<int>& at) {
@@ -111,6 +190,7 @@ class WindowMachine {
   __device__ __forceinline__ auto rows(const F& f) {
     const int row = warp() * kPatchRows + lane() / 4;
     Rows<decltype(f(0))> result{{f(row), f(row + 8)}};
+    if constexpr (std::is_same_v<decltype(f(0)), int>) keep(result.values[0]), keep(result.values[1]);
     return result;
   }
   template <class V, class F>
@@ -132,6 +212,13 @@ class WindowMachine {
         for (int i = 0; i < 4; i++) result.a[d / 16 + i / 2][i % 2 * 2 + half] = w[i];
       }
     }
+    return result;
+  }
+  __device__ __forceinline__ Operand operand_of(const T* pane) {
+    Operand result;
+    const uint32_t from = shared_address(pane) + own_address_;
+#pragma unroll
+    for (int i = 0; i < kDim / 16; i++) load_matrices_at(result.a[i], from ^ (i * 32));
     return result;
   }
   __device__ __forceinline__ Rows<float> row_values(const float* image, const Rows<int>& at) {
@@ -157,11 +244,14 @@ class WindowMachine {
 #pragma unroll
     for (int g = 0; g < kGroups; g++) {
       address_[g] = pane_place<T, kDim>(base + rows(g * 8 + lane() % 8), 0) ^ (lane() / 8 * 16);
+      keep(address_[g]);
     }
   }
   template <class F>
   __device__ __forceinline__ void tables(const F& f) {
     table_ = memory_.tables + f(warp()) * (kGroups * kGroupValues) + lane() * 4;
+    table_address_ = shared_address(table_);
+    keep(table_address_);
   }
   template <class F>
   __device__ __forceinline__ void steps(const F& f) {
@@ -182,8 +272,10 @@ class WindowMachine {
 #pragma unroll
     for (int h = 0; h < 2; h++) {
       if (!full(step, h)) continue;
-      const float4 x = *reinterpret_cast<const float4*>(table_ + (step * 2 + h) * kGroupValues);
-      strip.c[h][0] = x.x, strip.c[h][1] = x.y, strip.c[h][2] = x.z, strip.c[h][3] = x.w;
+      // Volatile, or the compiler keeps values for later steps and images in registers.
+      asm volatile("ld.volatile.shared.v4.f32 {%0,%1,%2,%3}, [%4];"
+                   : "=f"(strip.c[h][0]), "=f"(strip.c[h][1]), "=f"(strip.c[h][2]), "=f"(strip.c[h][3])
+                   : "r"(table_address_ + (step * 2 + h) * kGroupValues * 4));
     }
   }
   __device__ __forceinline__ void add(Strip& to, const Strip& from, int step) {
@@ -252,6 +344,10 @@ class WindowMachine {
     total.values[0] = quad_sum(total.values[0]);
     total.values[1] = quad_sum(total.values[1]);
   }
+  template <class F>
+  __device__ __forceinline__ bool any(const Rows<float>& values, const F& f) {
+    return __any_sync(0xffffffffu, f(values.values[0]) || f(values.values[1]));
+  }
   __device__ __forceinline__ void finish_row_max(Rows<float>& top) {
 #pragma unroll
     for (int half = 0; half < 2; half++) {
@@ -319,8 +415,14 @@ class WindowMachine {
   }
 
  private:
+  // Hides where a value comes from, or the compiler makes it again where it is used.
+  template <class V>
+  __device__ __forceinline__ static void keep(V& value) {
+    asm volatile("" : "+r"(value));
+  }
   __device__ __forceinline__ static int lane() { return threadIdx.x % 32; }
   __device__ __forceinline__ static int warp() { return threadIdx.x / 32; }
+  __device__ __forceinline__ static int warps() { return blockDim.x / 32; }
   // Whether group h of a step exists: all but, where their number is odd, the last.
   __device__ __forceinline__ static constexpr bool full(int step, int h) {
     return kListed || kGroups % 2 == 0 || h == 0 || step * 2 + 1 < kGroups;
@@ -369,9 +471,16 @@ class WindowMachine {
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                  : "r"(at));
   }
+  __device__ __forceinline__ uint64_t* full(int stage) { return reinterpret_cast<uint64_t*>(memory_.full + stage); }
+
   Memory memory_;
+  const WindowMaps& maps_;
+  uint32_t rounds_ = 0;  // a bit a stage: the parity of the barrier's next round
+  int own_[2];
+  uint32_t own_address_;
   uint32_t address_[kListed ? 2 : kGroups];
   float* table_ = nullptr;
+  uint32_t table_address_ = 0;
   int groups_, steps_ = 0;
 };
 

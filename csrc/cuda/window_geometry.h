@@ -22,9 +22,10 @@ struct Patching {
   int blocks[kPlane];
   int dilations;   // product: residues
   int64_t places;  // blocks of one image and head: residues x blocks
-  // Room for the largest block: tokens of the box, rows of the pane that holds it, bias tables; and columns of the
+  // Room for the largest block: lines of its box and rows of a pane from line to line, bias tables; and columns of the
   // largest box that a patch meets.
-  int tokens, rows, tables, columns;
+  int lines, pitch, tables, columns;
+  NATTEN_HD int rows() const { return lines * pitch; }
   NATTEN_HD int warps() const { return patches[0] * patches[1]; }
 };
 
@@ -78,9 +79,34 @@ NATTEN_HD PatchAxis patch_axis(const Axis& axis, int residue, int block, int pat
   return a;
 }
 
-// Rows of a pane from one line of the box to the next. Where it costs at most a quarter of the room, eight tokens that
-// follow each other within a patch's box lie in eight different banks, also where they pass from line to line.
+// The box of keys that a patch sees, as columns: eight of each line, then the rest of all lines, which is up to two of
+// each; lines shorter than eight follow each other.
+static_assert(kKeySide <= 10, "the rest of a line is two keys");
+struct Columns {
+  int down, across;
+  NATTEN_HD int count() const { return down * across; }
+  NATTEN_HD int at(int ky, int kx) const {
+    if (across < 8) return ky * across + kx;
+    return kx < 8 ? ky * 8 + kx : down * 8 + ky * (across - 8) + kx - 8;
+  }
+  NATTEN_HD void place(int column, int* ky, int* kx) const {
+    if (across < 8) {
+      *ky = column * (65536 / across + 1) >> 16;
+      *kx = column - *ky * across;
+    } else if (column < down * 8) {
+      *ky = column >> 3;
+      *kx = column & 7;
+    } else {
+      const int rest = column - down * 8, shift = across == 10 ? 1 : 0;
+      *ky = rest >> shift;
+      *kx = 8 + rest - (*ky << shift);
+    }
+  }
+};
+
+// Rows of a pane from one line of the box to the next, such that eight columns mostly lie in eight different banks.
 NATTEN_HD int pane_pitch(int size, int side) {
+  if (side >= 8) return size % 8 == 0 ? size + 2 : size;
   const int gap = ((side - size) % 8 + 8) % 8;
   return gap * 4 <= size ? size + gap : size;
 }
@@ -91,20 +117,8 @@ struct Block {
   int pitch;
   bool exists;  // false behind the end of a smaller group
 
-  NATTEN_HD int tokens() const { return y.size * x.size; }
-  NATTEN_HD int pane_rows() const { return (y.size - 1) * pitch + x.size; }
   NATTEN_HD int pane_row(int ky, int kx) const { return (ky - y.first) * pitch + kx - x.first; }
 };
-
-NATTEN_HD Block block_at(const Axis& y, const Axis& x, const int* residue, const int* block, const int* patches,
-                         bool rows_are_queries) {
-  Block b;
-  b.y = patch_axis(y, residue[0], block[0], patches[0], rows_are_queries);
-  b.x = patch_axis(x, residue[1], block[1], patches[1], rows_are_queries);
-  b.exists = b.y.size > 0 && b.x.size > 0;
-  b.pitch = pane_pitch(b.x.size, b.x.side);
-  return b;
-}
 
 // Block number `place` of an image.
 NATTEN_HD Block block_of(const Problem& p, const Patching& t, int place, bool rows_are_queries) {
@@ -118,36 +132,36 @@ NATTEN_HD Block block_of(const Problem& p, const Patching& t, int place, bool ro
     residue[1] = rest % static_cast<int>(x.dilation);
     residue[0] = rest / static_cast<int>(x.dilation);
   }
-  return block_at(y, x, residue, block, t.patches, rows_are_queries);
+  Block b;
+  b.y = patch_axis(y, residue[0], block[0], t.patches[0], rows_are_queries);
+  b.x = patch_axis(x, residue[1], block[1], t.patches[1], rows_are_queries);
+  b.exists = b.y.size > 0 && b.x.size > 0;
+  b.pitch = t.pitch;
+  return b;
 }
 
-// All that masks and bias of a patch depend on, along one axis: patches of one code share a table. A field each for
-// the rows there are, the first row's distance from the box, and the starts of the rows' windows within it.
-NATTEN_HD int patch_code(const PatchAxis& a, int patch) {
-  const int start = key_start(a.axis, a.side, a.row(patch, 0));
-  int code = 0, rows = 0;
-  for (int i = 0; i < kPatch; i++) {
-    if (!a.exists(patch, i)) continue;
-    rows++;
-    code = code * 16 + window_span(a.axis, a.row(patch, i)).first - start;
+// Which patches of an axis have a table of masks and bias of their own: all but the inner ones, which share one. Inner
+// is whose rows all exist, with windows that no edge moved.
+struct PatchClasses {
+  int first, skip, count;  // the first inner patch, how many more there are, and all classes
+  NATTEN_HD int rank(int patch) const { return patch <= first ? patch : patch - skip > first ? patch - skip : first; }
+  NATTEN_HD int leader(int rank) const { return rank <= first ? rank : rank + skip; }
+};
+NATTEN_HD PatchClasses classes_of(const PatchAxis& a, int patches) {
+  const GroupAxis& axis = a.axis;
+  const int back = axis.causal ? axis.kernel - 1 : axis.kernel / 2;
+  int last = axis.group - a.side + back;  // the last row with which an inner patch may start
+  if (last > axis.group - kPatch) last = axis.group - kPatch;
+  if (!axis.causal && last > axis.group - axis.kernel + back - kPatch + 1) {
+    last = axis.group - axis.kernel + back - kPatch + 1;
   }
-  const int from = rows > 0 ? a.row(patch, 0) - start : 0;
-  return (code * 16 + from) * 8 + rows;
-}
-
-// The first patch with the code of patch `patch`.
-NATTEN_HD int leader_of(const int* codes, int patch) {
-  int leader = 0;
-  while (codes[leader] != codes[patch]) leader++;
-  return leader;
-}
-
-// Which table an axis' patch has: how many leaders come before its own.
-NATTEN_HD int rank_of(const int* codes, int patch) {
-  const int leader = leader_of(codes, patch);
-  int rank = 0;
-  for (int i = 0; i < leader; i++) rank += leader_of(codes, i) == i ? 1 : 0;
-  return rank;
+  PatchClasses c;
+  c.first = a.origin >= back ? 0 : (back - a.origin + kPatch - 1) / kPatch;
+  int end = last < a.origin ? 0 : (last - a.origin) / kPatch + 1;
+  if (end > patches) end = patches;
+  c.skip = end - 1 > c.first ? end - 1 - c.first : 0;
+  c.count = patches - c.skip;
+  return c;
 }
 
 // Calls f with the block numbers and residues of an axis that can differ from the others in what they take.
@@ -163,7 +177,8 @@ void each_kind(const Axis& axis, int blocks, const F& f) {
 
 // Fills in the room that blocks of these patches take.
 inline void measure(const Problem& p, bool rows_are_queries, Patching* t) {
-  int size[kPlane] = {0, 0}, tables[kPlane] = {0, 0}, side[kPlane] = {0, 0}, pitch = 0;
+  int size[kPlane] = {0, 0}, tables[kPlane] = {0, 0}, side[kPlane] = {0, 0};
+  t->pitch = 0;
   t->dilations = static_cast<int>(p.axis[1].dilation * p.axis[2].dilation);
   for (int a = 0; a < kPlane; a++) {
     const Axis& axis = p.axis[1 + a];
@@ -173,21 +188,18 @@ inline void measure(const Problem& p, bool rows_are_queries, Patching* t) {
       const PatchAxis at = patch_axis(axis, residue, block, t->patches[a], rows_are_queries);
       if (at.size == 0) return;
       size[a] = at.size > size[a] ? at.size : size[a];
-      if (a == 1 && pane_pitch(at.size, at.side) > pitch) pitch = pane_pitch(at.size, at.side);
-      int codes[kPatchesLimit], last = 0;
+      if (a == 1 && pane_pitch(at.size, at.side) > t->pitch) t->pitch = pane_pitch(at.size, at.side);
       for (int i = 0; i < t->patches[a]; i++) {
         const Span audience = audience_at(at.axis, at.row(i, 0));
         const int meets = rows_are_queries ? at.side : audience.last - audience.first + 1;
         side[a] = meets > side[a] ? meets : side[a];
-        codes[i] = patch_code(at, i);
-        last = rank_of(codes, i) > last ? rank_of(codes, i) : last;
       }
-      tables[a] = last + 1 > tables[a] ? last + 1 : tables[a];
+      const int count = classes_of(at, t->patches[a]).count;
+      tables[a] = count > tables[a] ? count : tables[a];
     });
   }
   t->places = int64_t{t->dilations} * t->blocks[0] * t->blocks[1];
-  t->tokens = size[0] * size[1];
-  t->rows = (size[0] - 1) * pitch + size[1];
+  t->lines = size[0];
   t->tables = tables[0] * tables[1];
   t->columns = side[0] * side[1];
 }

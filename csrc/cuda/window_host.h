@@ -1,6 +1,7 @@
 // The primitives of the window program as plain loops: one thread does what a block does.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -14,6 +15,7 @@ class WindowHost {
  public:
   using Element = T;
   static constexpr int kDim = kDim_;
+  static constexpr bool kBulk = false;
   static constexpr int kGroups = kGroups_;
   static constexpr int kSteps = (kGroups + 1) / 2;
   using Memory = WindowMemory<T, kDim>;
@@ -41,7 +43,7 @@ class WindowHost {
     Sums() : Values(kMost * kDim) {}
   };
   struct Operand {
-    std::vector<const T*> rows;
+    std::vector<std::vector<T>> rows;
   };
   template <class V>
   struct Rows {
@@ -53,6 +55,7 @@ class WindowHost {
   static float minus_infinity() { return -std::numeric_limits<float>::infinity(); }
   static float exp2(float x) { return std::exp2(x); }
   static float log2(float x) { return std::log2(x); }
+  static float reciprocal(float x) { return 1.0f / x; }
 
   template <class F>
   void each(int count, const F& f) {
@@ -62,14 +65,39 @@ class WindowHost {
   void commit() {}
   template <int kPending>
   void wait() {}
-  void copy(T* pane, int count, const BoxToken* tokens, const T* image) {
-    for (int i = 0; i < count; i++) {
-      for (int d = 0; d < kDim; d++) element(pane, tokens[i].to, d) = image[tokens[i].from + d];
+  template <class F>
+  static void each_token(const Lines& lines, const Block& block, const F& f) {
+    for (int line = 0; line < block.y.size; line++) {
+      for (int x = 0; x < block.x.size; x++) {
+        f(lines.first + line * lines.down + x * lines.across, line * block.pitch + x);
+      }
     }
   }
-  void copy_stats(QueryStats* stats, int count, const BoxToken* tokens, const float* lse, const float* mean) {
-    for (int i = 0; i < count; i++)
-      stats[tokens[i].to / sizeof(QueryStats)] = {lse[tokens[i].from], mean[tokens[i].from]};
+  static void copy_row(T* pane, int row, const T* from) {
+    for (int d = 0; d < kDim; d++) element(pane, pane_place<T, kDim>(row, 0), d) = from[d];
+  }
+  void copy_box(T* pane, const T* image, const Lines& lines, T* other_pane, const T* other_image,
+                const Lines& other_lines, const Block& block) {
+    each_token(lines, block, [&](int from, int row) { copy_row(pane, row, image + from); });
+    each_token(other_lines, block, [&](int from, int row) { copy_row(other_pane, row, other_image + from); });
+  }
+  void copy_in_bulk(int, const WindowCall&, const Block&, int64_t, int64_t, int64_t) {}
+  void wait_for_bulk(int) {}
+  template <class F>
+  void once(const F&) {}
+  template <class F>
+  void release(int, const F&) {}
+  static bool hidden(bool flag) { return flag; }
+  template <class F>
+  void place_rows(const F& f) {
+    own_.clear();
+    for (int r = 0; r < count(); r++) own_.push_back(f(r));
+  }
+  void copy_rows(T* pane, const T* image, const Rows<int>& at) {
+    for (int r = 0; r < count(); r++) copy_row(pane, own_[r], image + at[r]);
+  }
+  void copy_stats(QueryStats* stats, const float* lse, const float* mean, const Lines& lines, const Block& block) {
+    each_token(lines, block, [&](int from, int row) { stats[row] = {lse[from], mean[from]}; });
   }
   void prefetch(const T*, const Rows<int>&) {}
 
@@ -85,7 +113,15 @@ class WindowHost {
   }
   Operand operand(const T* image, const Rows<int>& at) {
     Operand result;
-    for (int r = 0; r < count(); r++) result.rows.push_back(image + at[r]);
+    for (int r = 0; r < count(); r++) result.rows.emplace_back(image + at[r], image + at[r] + kDim);
+    return result;
+  }
+  Operand operand_of(T* pane) {
+    Operand result;
+    for (int r = 0; r < count(); r++) {
+      result.rows.emplace_back();
+      for (int d = 0; d < kDim; d++) result.rows[r].push_back(element(pane, pane_place<T, kDim>(own_[r], 0), d));
+    }
     return result;
   }
   Rows<float> row_values(const float* image, const Rows<int>& at) {
@@ -170,12 +206,16 @@ class WindowHost {
     each_place(step, [&](int r, int c) { top.values[r] = std::max(top.values[r], strip[r * 16 + c]); });
   }
   void finish_row_max(Rows<float>&) {}
+  template <class F>
+  bool any(const Rows<float>& rows, const F& f) {
+    return std::any_of(rows.values.begin(), rows.values.end(), f);
+  }
   void row_sum(Strip& strip, int step, Rows<float>& total) {
     each_place(step, [&](int r, int c) { total.values[r] += strip[r * 16 + c]; });
   }
   void finish_row_sum(Rows<float>&) {}
 
-  void multiply_transposed(Strip& strip, const Operand& a, T* pane, int step) {
+  void multiply_transposed(Strip& strip, const Operand& a, const T* pane, int step) {
     each_place(step, [&](int r, int c) {
       float sum = strip[r * 16 + c];
       for (int d = 0; d < kDim; d++) {
@@ -184,7 +224,7 @@ class WindowHost {
       strip[r * 16 + c] = sum;
     });
   }
-  void multiply(Sums& sums, const Strip& strip, T* pane, int step) {
+  void multiply(Sums& sums, const Strip& strip, const T* pane, int step) {
     each_place(step, [&](int r, int c) {
       const float x = static_cast<float>(static_cast<T>(strip[r * 16 + c]));
       for (int d = 0; d < kDim; d++) {
@@ -208,6 +248,7 @@ class WindowHost {
   float* table(int row) { return memory_.tables + tables_[row / kPatchRows] * kGroups * kGroupValues; }
   int column_place(int row, int step, int c) const { return address_[row / kPatchRows * groups_ * 8 + step * 16 + c]; }
   // Element d of the row that starts at `place`, its pieces in the pane's order.
+  static const T& element(const T* pane, int place, int d) { return element(const_cast<T*>(pane), place, d); }
   static T& element(T* pane, int place, int d) {
     constexpr int kPiece = 16 / static_cast<int>(sizeof(T));
     return *reinterpret_cast<T*>(reinterpret_cast<char*>(pane) + (place ^ (d / kPiece * 16)) + d % kPiece * sizeof(T));
@@ -216,7 +257,7 @@ class WindowHost {
   std::vector<char> buffer_;
   Memory memory_{};
   int patches_, groups_;
-  std::vector<int> address_, steps_, tables_;
+  std::vector<int> address_, steps_, tables_, own_;
 };
 
 }  // namespace natten::cuda

@@ -5,7 +5,7 @@
 // Besides what window_program.h names, a machine has
 //   steps(f(patch) -> how many steps of 16 columns), within(step)
 //   step(step)                       looks its columns up
-//   copy_stats(stats, count, tokens, lse, mean)   starts copying
+//   copy_stats(stats, lse, mean, lines, block)   starts copying
 //   pair_listed(weight, slope, step, stats, f(row, bias, stats of the query, weight&, slope&))
 #pragma once
 
@@ -63,13 +63,13 @@ NATTEN_HD void window_dkv(M& m, const WindowCall& call, int64_t head, int place,
   const Block block = block_of(p, call.patching, place, false);
   if (!block.exists) return;
   auto& memory = m.memory();
-  const int tokens = block.tokens();
-  list_box(m, block, call.q, call.dout, &call.lse);
-  m.sync();
+  const Lines q_lines = lines_of(block, call.q), dout_lines = lines_of(block, call.dout),
+              lse_lines = lines_of(block, call.lse);
   const auto load = [&](int64_t image, int stage) {
-    m.copy_stats(memory.stats + stage * call.patching.rows, tokens, memory.tokens[2],
-                 image_of<const float>(call.lse, image, head), image_of<const float>(call.mean, image, head));
-    load_box<T>(m, call.q, call.dout, tokens, image, head, stage);
+    m.copy_stats(memory.stats + stage * call.patching.rows(), image_of<const float>(call.lse, image, head),
+                 image_of<const float>(call.mean, image, head), lse_lines, block);
+    m.copy_box(memory.pane(stage, 0), image_of<const T>(call.q, image, head), q_lines, memory.pane(stage, 1),
+               image_of<const T>(call.dout, image, head), dout_lines, block);
   };
   load_first(m, call, part, load);
   const float* const rpb = call.rpb == nullptr ? nullptr : call.rpb + head * call.entries;
@@ -103,7 +103,7 @@ NATTEN_HD void window_dkv(M& m, const WindowCall& call, int64_t head, int place,
       m.clear(slope);
       m.multiply_transposed(weight, keys, memory.pane(stage, 0), step);
       m.multiply_transposed(slope, values, memory.pane(stage, 1), step);
-      m.pair_listed(weight, slope, step, memory.stats + stage * call.patching.rows,
+      m.pair_listed(weight, slope, step, memory.stats + stage * call.patching.rows(),
                     [&](auto, float bias, const QueryStats& query, float& w, float& s) {
                       w = M::exp2(w * factor + (bias - query.lse * kLog2E));
                       s = w * (s - query.mean);

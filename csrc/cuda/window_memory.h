@@ -14,11 +14,6 @@ namespace natten::cuda {
 
 enum class WindowPass { kForward, kQueryGradient, kKeyGradient };
 
-// A token of the box: where it lies in an image of a tensor, in elements, and where its row starts in a pane, in bytes.
-struct BoxToken {
-  int from, to;
-};
-
 // Of a query, for the dk, dv kernel.
 struct QueryStats {
   float lse, mean;
@@ -28,14 +23,6 @@ struct QueryStats {
 struct PatchRow {
   int low, high, bias;
   bool exists;
-};
-
-// Patches of one axis by class: codes and ranks of each patch, a patch of each rank, and all their rows.
-struct PatchClasses {
-  int* codes;
-  int* ranks;
-  int* leaders;
-  PatchRow* rows;
 };
 
 // Groups of eight columns of the largest box of keys.
@@ -49,8 +36,10 @@ constexpr int kGroupValues = kPatchRows * 8;
 NATTEN_HD int table_place(int row, int column) {
   return column / 8 * kGroupValues + (row % 8 * 4 + column % 8 / 2) * 4 + row / 8 * 2 + column % 2;
 }
-NATTEN_HD int table_row(int place) { return place / 16 % 8 + place / 2 % 2 * 8; }
-NATTEN_HD int table_column(int place) { return place / kGroupValues * 8 + place / 4 % 4 * 2 + place % 2; }
+constexpr int kLanes = 32;
+struct alignas(16) Quad {
+  float at[4];
+};
 
 // Rows of a pane lie close together, their pieces of 16 bytes in an order that depends on the row: eight rows that
 // follow each other have the same piece in eight different places of 128 bytes. In bytes.
@@ -64,16 +53,20 @@ NATTEN_HD int pane_place(int row, int piece) {
 template <class T, int kDim>
 struct WindowMemory {
   T* panes;
-  BoxToken* tokens[3];  // of the two tensors that the panes are copied from, and, for dk and dv, of lse and stats
+  T* rows;        // forward: the patches' own queries, a pane of each stage
   float* tables;  // forward and dq: what is added to the scores, one of kGroups * kGroupValues per class of patches
-  PatchClasses classes[kPlane];  // forward and dq
+  PatchRow* patch_rows[kPlane];  // forward and dq: of each class
+  unsigned long long* full;      // forward: barriers on which a stage's copies arrive
+  int* done;                     // forward: patches that are done with a stage
   float* bias;                   // the entries; for dk, dv also minus infinity, for keys that are not seen
   QueryStats* stats;             // dk, dv: per pane row
   unsigned short* columns;       // dk, dv: per patch and column, its pane row
   unsigned char* bias_places;    // dk, dv: per patch in table order, the entry of `bias`
-  int pane_values;
+  int pane_values, row_values;
 
   NATTEN_HD T* pane(int stage, int which) const { return panes + (stage * 2 + which) * pane_values; }
+
+  NATTEN_HD T* rows_pane(int stage) const { return rows + stage * row_values; }
 
   // Lays it out from `base` (null to measure) and returns the bytes.
   NATTEN_HD size_t place(char* base, WindowPass pass, const Patching& t, int groups, int entries, int stages) {
@@ -83,27 +76,23 @@ struct WindowMemory {
       used += (bytes + 127) / 128 * 128;
       return at;
     };
-    pane_values = (t.rows + 7) / 8 * 8 * kDim;
+    pane_values = (t.rows() + 7) / 8 * 8 * kDim;
     panes = reinterpret_cast<T*>(take(sizeof(T) * pane_values * 2 * stages));
-    const size_t list = sizeof(BoxToken) * t.tokens;
-    tokens[0] = reinterpret_cast<BoxToken*>(take(list));
-    tokens[1] = reinterpret_cast<BoxToken*>(take(list));
-    tokens[2] = pass == WindowPass::kKeyGradient ? reinterpret_cast<BoxToken*>(take(list)) : nullptr;
+    row_values = t.warps() * kPatchRows * kDim;
+    rows = reinterpret_cast<T*>(take(pass == WindowPass::kForward ? sizeof(T) * row_values * stages : 0));
     if (pass != WindowPass::kKeyGradient) {
       tables = reinterpret_cast<float*>(take(sizeof(float) * kGroupValues * groups * t.tables));
       NATTEN_UNROLL
       for (int a = 0; a < kPlane; a++) {
-        const size_t count = t.patches[a];
-        classes[a].codes = reinterpret_cast<int*>(take(3 * sizeof(int) * count));
-        classes[a].ranks = classes[a].codes + count;
-        classes[a].leaders = classes[a].ranks + count;
-        classes[a].rows = reinterpret_cast<PatchRow*>(take(sizeof(PatchRow) * count * kPatch));
+        patch_rows[a] = reinterpret_cast<PatchRow*>(take(sizeof(PatchRow) * t.patches[a] * kPatch));
       }
     } else {
-      stats = reinterpret_cast<QueryStats*>(take(sizeof(QueryStats) * t.rows * stages));
+      stats = reinterpret_cast<QueryStats*>(take(sizeof(QueryStats) * t.rows() * stages));
       columns = reinterpret_cast<unsigned short*>(take(sizeof(short) * t.warps() * groups * 8));
       bias_places = reinterpret_cast<unsigned char*>(take(t.warps() * groups * kGroupValues));
     }
+    full = reinterpret_cast<unsigned long long*>(take(sizeof(*full) * stages));
+    done = reinterpret_cast<int*>(take(sizeof(*done) * stages));
     bias = reinterpret_cast<float*>(take(sizeof(float) * (entries + 1)));
     return used;
   }

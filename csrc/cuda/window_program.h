@@ -5,8 +5,8 @@
 //
 // A block stands for one place of an image and one head, and goes through the
 // images of a batch: what depends on the place alone (addresses, masks and
-// bias in the order of the products) is made once. The whole box of a patch is
-// held at once, so that the softmax needs one pass.
+// bias in the order of the products) is made once. The whole box that a block
+// meets is on chip.
 //
 // A machine M has
 //   Element, kDim, kGroups (of eight columns), kSteps (of two groups)
@@ -14,13 +14,16 @@
 //   Strip         rows x 16 scores; Sums: rows x kDim
 //   Operand       rows x kDim of a tensor: operand(image, offsets)
 //   each(count, f), sync(), commit(), wait(pending)
-//   copy(pane, count, tokens, image)      starts copying the box; prefetch(image, offsets): rows, soon wanted
-//   columns(f(patch) -> first row of a pane, f(column) -> rows from there), tables(f(patch) -> number)
-//   begin(strip, step)                              the table's values
-//   multiply_transposed(strip, operand, pane, step) strip += operand pane^T
-//   multiply(sums, strip, pane, step)               sums += strip pane, strip rounded to Element
-//   row_max, row_sum and what finishes them        over strips, into Rows
-//   store(sums, factor, image, offsets)
+//   copy_box(pane, image, lines, pane, image, lines, block)   starts copying the box of two tensors
+//   copy_rows(pane, image, offsets)       and of the patches' own rows; operand_of(pane): those
+//   kBulk: copies by the tensor engine. copy_in_bulk(stage, call, block, image, head, kv_head) asks for those of a
+//   stage, wait_for_bulk(stage); once(f): one thread of the block; release(stage, f): one of the last patch that is
+//   done with it place_rows(f(row) -> pane row)        where operand_of looks prefetch(image, offsets) rows, soon
+//   wanted hidden(flag)                          the flag, of which the compiler knows nothing columns(f(patch) ->
+//   first row of a pane, f(column) -> rows from there), tables(f(patch) -> number) begin(strip, step) the table's
+//   values multiply_transposed(strip, operand, pane, step) strip += operand pane^T multiply(sums, strip, pane, step)
+//   sums += strip pane, strip rounded to Element row_max, row_sum and what finishes them        over strips, into Rows;
+//   any(rows, f(value)): of a patch store(sums, factor, image, offsets)
 #pragma once
 
 #include "window_memory.h"
@@ -39,6 +42,9 @@ struct WindowCall {
   int stages;  // boxes on chip: 2 to 4, the next images' arrive while one is worked on; 1: they wait for each other
 };
 
+// Sums of weights within which none overflows an element and those that count keep all of its digits.
+constexpr float kLeastSum = 0.03125f, kLargestSum = 32768.0f;
+
 inline int groups_of(const Patching& t, bool rows_are_queries) {
   if (!rows_are_queries) return (t.columns + 15) / 16 * 2;
   return t.columns <= kSmallGroups * 8 ? kSmallGroups : kKeyGroups;
@@ -56,6 +62,9 @@ NATTEN_HD bool row_exists(const WindowCall& call, const Block& block, int row) {
   const int patch = row / kPatchRows, i = row % kPatchRows, across = call.patching.patches[1];
   return block.y.exists(patch / across, i / kPatch) && block.x.exists(patch % across, i % kPatch);
 }
+NATTEN_HD int kv_head_of(const Problem& p, int64_t head) {
+  return static_cast<int>(head) / (static_cast<int>(p.heads) / static_cast<int>(p.kv_heads));
+}
 template <class M>
 NATTEN_HD auto offsets_of(M& m, const WindowCall& call, const Block& block, const View& view) {
   return m.rows([&](int row) { return row_offset(call, block, view, row); });
@@ -64,6 +73,12 @@ NATTEN_HD auto offsets_of(M& m, const WindowCall& call, const Block& block, cons
 template <class M>
 NATTEN_HD auto targets_of(M& m, const WindowCall& call, const Block& block, const View& view) {
   return m.rows([&](int row) { return row_exists(call, block, row) ? row_offset(call, block, view, row) : -1; });
+}
+
+// Where it lies in a pane of the patches' own rows.
+NATTEN_HD int rows_place(const WindowCall& call, int row) {
+  const int patch = row / kPatchRows, i = row % kPatchRows, across = call.patching.patches[1];
+  return (patch / across * kPatch + i / kPatch) * across * kPatch + patch % across * kPatch + i % kPatch;
 }
 
 template <class T>
@@ -76,56 +91,16 @@ NATTEN_HD int quotient(int number, float inverse) {
   return static_cast<int>((static_cast<float>(number) + 0.5f) * inverse);
 }
 
-// Lists the tokens of the block's box; `lse` for dk and dv. Wants a sync after it.
-template <class M>
-NATTEN_HD void list_box(M& m, const Block& block, const View& first, const View& second, const View* lse) {
-  using T = typename M::Element;
-  auto& memory = m.memory();
-  const float inverse = 1.0f / static_cast<float>(block.x.size);
-  const int y_first = block.y.first * block.y.dilation + block.y.residue;
-  const int x_first = block.x.first * block.x.dilation + block.x.residue;
-  m.each(block.tokens(), [&](int i) {
-    const int ky = quotient(i, inverse), kx = i - ky * block.x.size, row = ky * block.pitch + kx;
-    const int y = y_first + ky * block.y.dilation, x = x_first + kx * block.x.dilation;
-    const auto at = [&](const View& v) { return y * static_cast<int>(v.axis[1]) + x * static_cast<int>(v.axis[2]); };
-    const int place = pane_place<T, M::kDim>(row, 0);
-    memory.tokens[0][i] = {at(first), place};
-    memory.tokens[1][i] = {at(second), place};
-    if (lse != nullptr) memory.tokens[2][i] = {at(*lse), row * static_cast<int>(sizeof(QueryStats))};
-  });
-}
-
-// Sorts the patches of both axes into classes. Wants a sync after it.
-template <class M>
-NATTEN_HD void classify(M& m, const WindowCall& call, const Block& block) {
-  auto& memory = m.memory();
-  NATTEN_UNROLL
-  for (int a = 0; a < kPlane; a++) {
-    const PatchAxis& axis = a == 0 ? block.y : block.x;
-    PatchClasses& classes = memory.classes[a];
-    const int count = call.patching.patches[a];
-    m.each(count, [&](int patch) { classes.codes[patch] = patch_code(axis, patch); });
-    m.each(count * kPatch, [&](int i) {
-      const int start = key_start(axis.axis, axis.side, axis.row(i / kPatch, 0)), place = axis.origin + i;
-      const Span seen = window_span(axis.axis, axis.clamped(place));
-      classes.rows[i] = {seen.first - start, seen.last - start, start - place + axis.axis.kernel - 1,
-                         place < axis.axis.group};
-    });
-  }
-  m.sync();
-  NATTEN_UNROLL
-  for (int a = 0; a < kPlane; a++) {
-    PatchClasses& classes = memory.classes[a];
-    m.each(call.patching.patches[a], [&](int patch) {
-      classes.ranks[patch] = rank_of(classes.codes, patch);
-      if (leader_of(classes.codes, patch) == patch) classes.leaders[classes.ranks[patch]] = patch;
-    });
-  }
-}
-NATTEN_HD int classes_of(const PatchClasses& classes, int patches) {
-  int most = 0;
-  for (int i = 0; i < patches; i++) most = classes.ranks[i] > most ? classes.ranks[i] : most;
-  return most + 1;
+// A block's box in an image of a tensor, in elements: where its first token lies, and how far lines and tokens are
+// apart.
+struct Lines {
+  int first, down, across;
+};
+NATTEN_HD Lines lines_of(const Block& block, const View& view) {
+  const int down = static_cast<int>(view.axis[1]), across = static_cast<int>(view.axis[2]);
+  return {(block.y.first * block.y.dilation + block.y.residue) * down +
+              (block.x.first * block.x.dilation + block.x.residue) * across,
+          block.y.dilation * down, block.x.dilation * across};
 }
 
 // What is added to the scores before they are scaled: bias / scale where a query sees a key, else minus infinity; one
@@ -136,35 +111,50 @@ NATTEN_HD void make_tables(M& m, const WindowCall& call, const Block& block, int
   const float inverse = static_cast<float>(1.0 / call.p.scale);
   const float* const rpb = call.rpb == nullptr ? nullptr : call.rpb + head * call.entries;
   m.each(call.entries, [&](int i) { memory.bias[i] = rpb == nullptr ? 0.0f : rpb[i] * inverse; });
-  classify(m, call, block);
-  m.sync();
-  const PatchClasses &ys = memory.classes[0], &xs = memory.classes[1];
   const int across = call.patching.patches[1];
-  const int down_classes = classes_of(ys, call.patching.patches[0]), across_classes = classes_of(xs, across);
-  m.tables([&](int patch) { return ys.ranks[patch / across] * across_classes + xs.ranks[patch % across]; });
-  const int edge = 2 * block.x.axis.kernel - 1, side = block.x.side, count = block.y.side * side;
-  const int reciprocal = 65536 / side + 1;  // of numbers below 256
-  for (int ty = 0; ty < down_classes; ty++) {
-    for (int tx = 0; tx < across_classes; tx++) {
-      const PatchRow *const y_rows = ys.rows + ys.leaders[ty] * kPatch, *const x_rows =
-                                                                            xs.rows + xs.leaders[tx] * kPatch;
-      float* const to = memory.tables + (ty * across_classes + tx) * M::kGroups * kGroupValues;
-      // Four values lie together: two rows of two columns.
-      m.each(M::kGroups * kGroupValues / 4, [&](int i) {
+  const PatchClasses ys = classes_of(block.y, call.patching.patches[0]), xs = classes_of(block.x, across);
+  NATTEN_UNROLL
+  for (int a = 0; a < kPlane; a++) {
+    const PatchAxis& axis = a == 0 ? block.y : block.x;
+    const PatchClasses& classes = a == 0 ? ys : xs;
+    m.each(classes.count * kPatch, [&](int i) {
+      const int patch = classes.leader(i / kPatch), start = key_start(axis.axis, axis.side, axis.row(patch, 0));
+      const int place = axis.row(patch, i % kPatch);
+      const Span seen = window_span(axis.axis, axis.clamped(place));
+      memory.patch_rows[a][i] = {seen.first - start, seen.last - start, start - place + axis.axis.kernel - 1,
+                                 place < axis.axis.group};
+    });
+  }
+  m.tables([&](int patch) { return ys.rank(patch / across) * xs.count + xs.rank(patch % across); });
+  m.sync();
+  const int edge = 2 * block.x.axis.kernel - 1;
+  const Columns columns{block.y.side, block.x.side};
+  // What a thread of the products holds of eight columns: two of them, of two rows.
+  m.each(M::kGroups * kLanes, [&](int i) {
+    const int row = i % kLanes / 4, column = i / kLanes * 8 + i % 4 * 2;
+    int ky[2], kx[2];
+    columns.place(column, &ky[0], &kx[0]);
+    columns.place(column + 1, &ky[1], &kx[1]);
+    for (int ty = 0; ty < ys.count; ty++) {
+      const PatchRow* const y_rows = memory.patch_rows[0] + ty * kPatch + row / kPatch;
+      const PatchRow y[2] = {y_rows[0], y_rows[2]};
+      for (int tx = 0; tx < xs.count; tx++) {
+        const PatchRow x = memory.patch_rows[1][tx * kPatch + row % kPatch];
+        Quad values;
         NATTEN_UNROLL
         for (int j = 0; j < 4; j++) {
-          const int row = table_row(i * 4 + j), column = table_column(i * 4 + j);
-          const PatchRow y = y_rows[row / kPatch], x = x_rows[row % kPatch];
-          const int ky = column * reciprocal >> 16, kx = column - ky * side;
-          float value = M::minus_infinity();
-          if (column < count && ky >= y.low && ky <= y.high && kx >= x.low && kx <= x.high) {
-            value = memory.bias[(y.bias + ky) * edge + x.bias + kx];
-          }
-          to[i * 4 + j] = y.exists && x.exists ? value : 0.0f;
+          const PatchRow& y_row = y[j / 2];
+          const int key_y = ky[j % 2], key_x = kx[j % 2];
+          const bool seen = column + j % 2 < columns.count() && key_y >= y_row.low && key_y <= y_row.high &&
+                            key_x >= x.low && key_x <= x.high;
+          const float value = seen ? memory.bias[(y_row.bias + key_y) * edge + x.bias + key_x] : M::minus_infinity();
+          values.at[j] = y_row.exists && x.exists ? value : 0.0f;
         }
-      });
+        float* const to = memory.tables + (ty * xs.count + tx) * M::kGroups * kGroupValues + i * 4;
+        *reinterpret_cast<Quad*>(to) = values;
+      }
     }
-  }
+  });
 }
 
 // The first pane row of a patch's box of keys.
@@ -173,26 +163,16 @@ NATTEN_HD int key_row(const WindowCall& call, const Block& block, int patch) {
   return block.pane_row(key_start(block.y.axis, block.y.side, block.y.row(patch / across, 0)),
                         key_start(block.x.axis, block.x.side, block.x.row(patch % across, 0)));
 }
-// Column `column` of any patch's box, in pane rows from its first. Behind the end of the box, its last token.
-NATTEN_HD int key_column_row(const Block& block, int column, float inverse) {
-  const int count = block.y.side * block.x.side, c = column < count ? column : count - 1;
-  const int ky = quotient(c, inverse);
-  return ky * block.pitch + c - ky * block.x.side;
-}
 template <class M>
 NATTEN_HD void find_columns(M& m, const WindowCall& call, const Block& block) {
-  const float inverse = 1.0f / static_cast<float>(block.x.side);
+  const Columns columns{block.y.side, block.x.side};
   m.columns([&](int patch) { return key_row(call, block, patch); },
-            [&](int column) { return key_column_row(block, column, inverse); });
-}
-
-// Starts copying the boxes of two tensors.
-template <class T, class M>
-NATTEN_HD void load_box(M& m, const View& first, const View& second, int tokens, int64_t image, int64_t head,
-                        int stage) {
-  auto& memory = m.memory();
-  m.copy(memory.pane(stage, 0), tokens, memory.tokens[0], image_of<const T>(first, image, head));
-  m.copy(memory.pane(stage, 1), tokens, memory.tokens[1], image_of<const T>(second, image, head));
+            [&](int column) {
+              // Behind the end of the box, its last token.
+              int ky, kx;
+              columns.place(column < columns.count() ? column : columns.count() - 1, &ky, &kx);
+              return ky * block.pitch + kx;
+            });
 }
 
 // Boxes of the next images arrive in the other stages while one is worked on; load(image, stage) starts a copy.
@@ -239,55 +219,96 @@ NATTEN_HD void window_forward(M& m, const WindowCall& call, int64_t head, int pl
   const Problem& p = call.p;
   const Block block = block_of(p, call.patching, place, true);
   if (!block.exists) return;
-  const int64_t kv_head = head / (p.heads / p.kv_heads);
+  const int kv_head = kv_head_of(p, head);
   auto& memory = m.memory();
-  const int tokens = block.tokens();
-  list_box(m, block, call.k, call.v, nullptr);
-  m.sync();
-  const auto load = [&](int64_t image, int stage) { load_box<T>(m, call.k, call.v, tokens, image, kv_head, stage); };
-  load_first(m, call, part, load);
+  const Lines k_at = lines_of(block, call.k), v_at = lines_of(block, call.v);
   const auto q_at = offsets_of(m, call, block, call.q);
+  m.place_rows([&](int row) { return rows_place(call, row); });
+  // In bulk, the last warp that is done with a stage has it filled again; else all threads copy, in step.
+  const auto load_in_bulk = [&](int64_t image, int stage) {
+    if (image < p.batch) m.copy_in_bulk(stage, call, block, image, head, kv_head);
+  };
+  const auto load = [&](int64_t image, int stage) {
+    m.copy_box(memory.pane(stage, 0), image_of<const T>(call.k, image, kv_head), k_at, memory.pane(stage, 1),
+               image_of<const T>(call.v, image, kv_head), v_at, block);
+    m.copy_rows(memory.rows_pane(stage), image_of<const T>(call.q, image, head), q_at);
+  };
+  if constexpr (M::kBulk) {
+    m.once([&] {
+      for (int stage = 0; stage < call.stages; stage++) load_in_bulk(part + stage * call.parts, stage);
+    });
+  } else {
+    load_first(m, call, part, load);
+  }
   const auto out_at = targets_of(m, call, block, call.out), lse_at = targets_of(m, call, block, call.lse);
-  auto queries = m.operand(image_of<const T>(call.q, part, head), q_at);
   make_tables(m, call, block, head);
   find_columns(m, call, block);
   const float factor = static_cast<float>(p.scale) * kLog2E;
-  wait_for_next(m, call);
+  if constexpr (M::kBulk) {
+    m.sync();
+  } else {
+    wait_for_next(m, call);
+  }
 
+  // Weights are 2^(score - base), where any base does that keeps them and their sum in range: it is the largest score
+  // of a few columns in the middle, and where that will not do, of all.
+  constexpr int kMiddle = M::kSteps / 2;
   int stage = 0;
   for (int64_t image = part; image < p.batch; image += call.parts) {
-    const int64_t next = image + call.parts;
-    load_ahead(m, call, stage, image, load);
-    if (next < p.batch) {
-      m.prefetch(image_of<const T>(call.q, next, head), q_at);
+    if constexpr (M::kBulk) {
+      m.wait_for_bulk(stage);
+    } else {
+      load_ahead(m, call, stage, image, load);
     }
-    typename M::Strip scores[M::kSteps];
-    NATTEN_UNROLL
-    for (int step = 0; step < M::kSteps; step++) {
-      m.begin(scores[step], step);
-      m.multiply_transposed(scores[step], queries, memory.pane(stage, 0), step);
-    }
-    // Every row that exists sees a key, and the others have no minus infinity.
+    const auto queries = m.operand_of(memory.rows_pane(stage));
+    const T *const keys = memory.pane(stage, 0), *const values = memory.pane(stage, 1);
+    typename M::Strip scores;
+    const auto score = [&](int step) {
+      m.begin(scores, step);
+      m.multiply_transposed(scores, queries, keys, step);
+    };
     auto top = m.rows([](int) { return M::minus_infinity(); });
-    NATTEN_UNROLL
-    for (int step = 0; step < M::kSteps; step++) m.row_max(scores[step], step, top);
+    score(kMiddle);
+    m.row_max(scores, kMiddle, top);
     m.finish_row_max(top);
-    const auto base = m.rows_of(top, [&](auto, float x) { return x * factor; });
-    auto total = m.rows([](int) { return 0.0f; });
+    auto base = m.rows_of(top, [&](auto, float x) { return x == M::minus_infinity() ? 0.0f : x * factor; });
+    auto total = top;
     typename M::Sums sum;
-    sum.clear();
-    NATTEN_UNROLL
-    for (int step = 0; step < M::kSteps; step++) {
-      m.each_score(scores[step], step, [&](auto row, float& x) { x = M::exp2(x * factor - base[row]); });
-      m.row_sum(scores[step], step, total);
-      m.multiply(sum, scores[step], memory.pane(stage, 1), step);
+    for (bool again = m.hidden(false);; again = m.hidden(true)) {
+      total = m.rows([](int) { return 0.0f; });
+      sum.clear();
+      NATTEN_UNROLL
+      for (int i = 0; i < M::kSteps; i++) {
+        const int step = (kMiddle + i) % M::kSteps;
+        if (i > 0) score(step);
+        m.each_score(scores, step, [&](auto row, float& x) { x = M::exp2(x * factor - base[row]); });
+        m.row_sum(scores, step, total);
+        m.multiply(sum, scores, values, step);
+      }
+      m.finish_row_sum(total);
+      if (again || !m.any(total, [](float x) { return !(x > kLeastSum && x < kLargestSum); })) break;
+      NATTEN_UNROLL
+      for (int i = 0; i < M::kSteps; i++) {
+        const int step = (kMiddle + 1 + i) % M::kSteps;
+        score(step);
+        m.row_max(scores, step, top);
+      }
+      // Every row that exists sees a key, and the others have no minus infinity.
+      m.finish_row_max(top);
+      base = m.rows_of(top, [&](auto, float x) { return x * factor; });
     }
-    m.finish_row_sum(total);
-    if (next < p.batch) queries = m.operand(image_of<const T>(call.q, next, head), q_at);
-    m.store(sum, m.rows_of(total, [](auto, float x) { return 1.0f / x; }), image_of<T>(call.out, image, head), out_at);
-    m.store_rows(m.rows_of(total, [&](auto row, float x) { return (base[row] + M::log2(x)) / kLog2E; }),
+    if constexpr (M::kBulk) {
+      m.release(stage, [&] { load_in_bulk(image + call.stages * call.parts, stage); });
+    }
+    m.store(sum, m.rows_of(total, [](auto, float x) { return M::reciprocal(x); }), image_of<T>(call.out, image, head),
+            out_at);
+    m.store_rows(m.rows_of(total, [&](auto row, float x) { return (base[row] + M::log2(x)) * (1.0f / kLog2E); }),
                  image_of<float>(call.lse, image, head), lse_at);
-    stage = next_stage(m, call, stage, next, load);
+    if constexpr (M::kBulk) {
+      stage = stage + 1 >= call.stages ? 0 : stage + 1;
+    } else {
+      stage = next_stage(m, call, stage, image + call.parts, load);
+    }
   }
 }
 
@@ -295,23 +316,23 @@ NATTEN_HD void window_forward(M& m, const WindowCall& call, int64_t head, int pl
 template <class M>
 NATTEN_HD void fold_slopes(M& m, const WindowCall& call, const Block& block, float* to) {
   auto& memory = m.memory();
-  const PatchClasses &ys = memory.classes[0], &xs = memory.classes[1];
-  const int down_classes = classes_of(ys, call.patching.patches[0]);
-  const int across_classes = classes_of(xs, call.patching.patches[1]);
+  const PatchClasses ys = classes_of(block.y, call.patching.patches[0]),
+                     xs = classes_of(block.x, call.patching.patches[1]);
   const int edge = 2 * block.x.axis.kernel - 1;
+  const Columns columns{block.y.side, block.x.side};
   m.each(call.entries, [&](int entry) {
     const int ey = entry / edge, ex = entry % edge;
     float sum = 0.0f;
-    for (int ty = 0; ty < down_classes; ty++) {
-      for (int tx = 0; tx < across_classes; tx++) {
-        const int key_y = ey - ys.rows[ys.leaders[ty] * kPatch].bias,
-                  key_x = ex - xs.rows[xs.leaders[tx] * kPatch].bias;
-        const float* const slopes = memory.tables + (ty * across_classes + tx) * M::kGroups * kGroupValues;
+    for (int ty = 0; ty < ys.count; ty++) {
+      for (int tx = 0; tx < xs.count; tx++) {
+        const int key_y = ey - memory.patch_rows[0][ty * kPatch].bias,
+                  key_x = ex - memory.patch_rows[1][tx * kPatch].bias;
+        const float* const slopes = memory.tables + (ty * xs.count + tx) * M::kGroups * kGroupValues;
         NATTEN_UNROLL
         for (int row = 0; row < kPatchRows; row++) {
           const int ky = key_y + row / kPatch, kx = key_x + row % kPatch;
           if (ky >= 0 && ky < block.y.side && kx >= 0 && kx < block.x.side) {
-            sum += slopes[table_place(row, ky * block.x.side + kx)];
+            sum += slopes[table_place(row, columns.at(ky, kx))];
           }
         }
       }
@@ -331,12 +352,13 @@ NATTEN_HD void window_dq(M& m, const WindowCall& call, int64_t head, int place, 
     if (kBiasGradient) m.each(call.entries, [&](int i) { drpb[i] = 0.0f; });
     return;
   }
-  const int64_t kv_head = head / (p.heads / p.kv_heads);
+  const int kv_head = kv_head_of(p, head);
   auto& memory = m.memory();
-  const int tokens = block.tokens();
-  list_box(m, block, call.k, call.v, nullptr);
-  m.sync();
-  const auto load = [&](int64_t image, int stage) { load_box<T>(m, call.k, call.v, tokens, image, kv_head, stage); };
+  const Lines k_lines = lines_of(block, call.k), v_lines = lines_of(block, call.v);
+  const auto load = [&](int64_t image, int stage) {
+    m.copy_box(memory.pane(stage, 0), image_of<const T>(call.k, image, kv_head), k_lines, memory.pane(stage, 1),
+               image_of<const T>(call.v, image, kv_head), v_lines, block);
+  };
   load_first(m, call, part, load);
   const auto q_at = offsets_of(m, call, block, call.q), out_at = offsets_of(m, call, block, call.out),
              dout_at = offsets_of(m, call, block, call.dout), lse_at = offsets_of(m, call, block, call.lse);
