@@ -31,9 +31,9 @@ func HasBFloat(device ...int) bool { return exists(device) && runs(queried(devic
 // CUDA devices of compute capability 7.5 and up, in bfloat16 from 8.0.
 func HasGEMM(device ...int) bool { return HasCUDA(device...) && DeviceCC(device...) >= 75 }
 
-// HasFP32GEMM is HasGEMM for float32 inputs, which no device's kernels here take
-// to tensor cores.
-func HasFP32GEMM(...int) bool { return false }
+// HasFP32GEMM is HasGEMM for float32 inputs, which run there as three products
+// of TF32 parts, or as one where libtorch is allowed TF32: from 8.0.
+func HasFP32GEMM(device ...int) bool { return HasCUDA(device...) && DeviceCC(device...) >= 80 }
 
 var opCapability = torch.NewOp("natten::_cuda_capability")
 

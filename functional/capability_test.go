@@ -15,7 +15,7 @@ func TestCapabilities(t *testing.T) {
 	cc := functional.DeviceCC()
 	require.Equal(t, cc > 0, functional.HasCUDA())
 	require.Equal(t, functional.HasCUDA() && cc >= 75, functional.HasGEMM())
-	require.False(t, functional.HasFP32GEMM())
+	require.Equal(t, functional.HasCUDA() && cc >= 80, functional.HasFP32GEMM())
 	for _, absent := range []int{-1, 4096} {
 		require.False(t, functional.HasCUDA(absent))
 		require.False(t, functional.HasHalf(absent))

@@ -3,6 +3,8 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/ivalue.h>
 
+#include <limits>
+
 #include "guard.h"
 
 namespace natten::capi {
@@ -137,7 +139,10 @@ IValue read(Reader& in, const c10::Argument& argument) {
       return in.text();
     case NATTEN_DEVICE: {
       const auto kind = static_cast<c10::DeviceType>(in.next());
-      return c10::Device(kind, static_cast<c10::DeviceIndex>(in.next()));
+      const int64_t index = in.next();
+      TORCH_CHECK(index >= -1 && index <= std::numeric_limits<c10::DeviceIndex>::max(), "argument ", argument.name(),
+                  ": device index is ", index, ", want 0 to ", int{std::numeric_limits<c10::DeviceIndex>::max()});
+      return c10::Device(kind, static_cast<c10::DeviceIndex>(index));
     }
     case NATTEN_DEFAULT:
       TORCH_CHECK(argument.default_value().has_value(), "argument ", argument.name(), " has no default");
