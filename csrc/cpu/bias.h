@@ -1,5 +1,5 @@
-// The bias as the lanes want it: for each pattern of tiles, row of the bias table and window offset one vector; times
-// log2(e), -infinity where a lane has no key.
+// The bias as the lanes want it: for each pattern of tiles, row of the bias table and window offset one vector; in the
+// units of the scores, -infinity where a lane has no key.
 #pragma once
 
 #include "pack.h"
@@ -10,12 +10,13 @@ namespace NATTEN_ISA {
 // What all threads share.
 template <class E>
 struct BiasTable {
-  std::vector<E> scaled;  // rpb * log2(e)
+  std::vector<E> scaled;  // rpb * unit
   int64_t row_entries = 1, rows = 1, kernel = 1, width = 1, patterns = 0, entries = 1;
   bool has_bias = false;
   HeadGroups heads;
 
-  BiasTable(const Problem& p, const RowPlan& plan, const void* rpb_)
+  // `unit`: log2(e) where scores are exponents of 2.
+  BiasTable(const Problem& p, const RowPlan& plan, const void* rpb_, E unit = static_cast<E>(1.4426950408889634))
       : row_entries(2 * p.axis[2].kernel - 1),
         rows((2 * p.axis[0].kernel - 1) * (2 * p.axis[1].kernel - 1)),
         kernel(p.axis[2].kernel),
@@ -27,7 +28,7 @@ struct BiasTable {
     if (!has_bias) return;
     const E* const rpb = static_cast<const E*>(rpb_);
     scaled.resize(p.heads * entries);
-    for (size_t i = 0; i < scaled.size(); ++i) scaled[i] = rpb[i] * static_cast<E>(1.4426950408889634);
+    for (size_t i = 0; i < scaled.size(); ++i) scaled[i] = rpb[i] * unit;
   }
 
   // The vectors of one group of heads.

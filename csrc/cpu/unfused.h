@@ -422,13 +422,7 @@ template <class S, class T>
 void tiled_unfused(const Problem& p, const RowPlan& plan, const UnfusedCall<T>& call, const Units& units,
                    bool deterministic) {
   using E = acc_t<T>;
-  // The table is for scores in base 2; these are not.
-  std::vector<E> rpb;
-  if (call.rpb != nullptr) {
-    rpb.assign(static_cast<const E*>(call.rpb), static_cast<const E*>(call.rpb) + p.heads * p.bias_entries());
-    for (E& entry : rpb) entry *= static_cast<E>(0.6931471805599453);
-  }
-  const BiasTable<E> bias(p, plan, call.rpb != nullptr ? rpb.data() : nullptr);
+  const BiasTable<E> bias(p, plan, call.rpb, /*unit=*/1);
   const int64_t members = p.heads / p.kv_heads;
   const auto layout = [&](const View& view, int64_t per_key) { return Layout(p, plan, view, per_key); };
   const UnfusedWork<T> work{p,
