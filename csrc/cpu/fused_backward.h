@@ -129,22 +129,12 @@ class BackwardWorker {
     }
   }
 
-  // Adds up what the slabs of one unit left of the rows at their seams, in the slabs' order.
   void join_seams(const Units& units, int64_t first_unit) {
-    Stop stop;  // of the first slab that has a row: some have none
-    if (!Walk(p_, call_.plan, units, first_unit, first_unit + units.slabs).next(stop)) return;
-    std::vector<SeamSum<E>> sums(stop.group.size0 * stop.group.size1);
-    for (int64_t unit = first_unit; unit < first_unit + units.slabs; ++unit) {
-      for (const Seam<E>& seam : leftovers_.seams[unit]) {
-        sums[stop.group.key_row(seam.z, seam.y)].add(seam, length_, channels_, value_channels_);
-      }
-    }
-    for (size_t row = 0; row < sums.size(); ++row) {
-      const SeamSum<E>& sum = sums[row];
-      const int64_t z = row / stop.group.size1, y = row % stop.group.size1;
-      sum.each_run(
-          [&](int64_t begin, int64_t end) { write_keys(stop, z, y, sum.keys.data(), sum.values.data(), begin, end); });
-    }
+    cpu::NATTEN_ISA::join_seams<E>(
+        p_, call_.plan, units, first_unit, leftovers_.seams, channels_, value_channels_,
+        [&](const Stop& stop, int64_t z, int64_t y, const E* keys, const E* values, int64_t begin, int64_t end) {
+          write_keys(stop, z, y, keys, values, begin, end);
+        });
   }
 
  private:
@@ -230,18 +220,10 @@ class BackwardWorker {
 
   // keys, values: of position 0.
   void write_keys(const Stop& stop, int64_t z, int64_t y, const E* keys, const E* values, int64_t begin, int64_t end) {
-    write(call_.dk.template row<T>(stop, z, y), call_.dk.at, keys, p_.dim, channels_, begin, end);
-    write(call_.dv.template row<T>(stop, z, y), call_.dv.at, values, p_.value_dim, value_channels_, begin, end);
-  }
-
-  void write(T* row, const std::vector<int64_t>& offsets, const E* from, int64_t dim, int64_t stride, int64_t begin,
-             int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      for (int64_t d = 0; d < dim; d += W) {
-        const int n = static_cast<int>(std::min<int64_t>(W, dim - d));
-        S::store_as(row + offsets[i] + d, S::load(from + i * stride + d), n);
-      }
-    }
+    unpack_natural<S>(call_.dk.template row<T>(stop, z, y), call_.dk.at.data() + begin, end - begin, p_.dim,
+                      keys + begin * channels_, channels_);
+    unpack_natural<S>(call_.dv.template row<T>(stop, z, y), call_.dv.at.data() + begin, end - begin, p_.value_dim,
+                      values + begin * value_channels_, value_channels_);
   }
 
   void plan_prefetch(const Stop& stop) {

@@ -57,6 +57,17 @@ __attribute__((noinline)) void pack_natural(const T* row, const int64_t* offset,
   }
 }
 
+// The way back: (row + offset[i])[d] = src[i * stride + d].
+template <class S, class T, class E>
+inline void unpack_natural(T* row, const int64_t* offset, int64_t n, int64_t dim, const E* src, int64_t stride) {
+  constexpr int W = S::kLanes;
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t d = 0; d < dim; d += W) {
+      S::store_as(row + offset[i] + d, S::load(src + i * stride + d), static_cast<int>(std::min<int64_t>(W, dim - d)));
+    }
+  }
+}
+
 // How inner products are formed: element by element, or (see Pairs) two at a time.
 template <class S>
 struct Single {

@@ -89,5 +89,27 @@ struct SeamSum {
   }
 };
 
+// Adds up what the slabs of one unit, from first_unit on, left of the rows at their seams, in the slabs' order. Calls
+// write(stop, z, y, keys, values, begin, end) for every run of positions; keys and values are those of position 0.
+template <class E, class Write>
+void join_seams(const Problem& p, const RowPlan& plan, const Units& units, int64_t first_unit,
+                const std::vector<std::vector<Seam<E>>>& seams, int64_t channels, int64_t value_channels,
+                const Write& write) {
+  Stop stop;  // of the first slab that has a row: some have none
+  if (!Walk(p, plan, units, first_unit, first_unit + units.slabs).next(stop)) return;
+  std::vector<SeamSum<E>> sums(stop.group.size0 * stop.group.size1);
+  for (int64_t unit = first_unit; unit < first_unit + units.slabs; ++unit) {
+    for (const Seam<E>& seam : seams[unit]) {
+      sums[stop.group.key_row(seam.z, seam.y)].add(seam, plan.length(), channels, value_channels);
+    }
+  }
+  for (size_t row = 0; row < sums.size(); ++row) {
+    const SeamSum<E>& sum = sums[row];
+    const int64_t z = row / stop.group.size1, y = row % stop.group.size1;
+    sum.each_run(
+        [&](int64_t begin, int64_t end) { write(stop, z, y, sum.keys.data(), sum.values.data(), begin, end); });
+  }
+}
+
 }  // namespace NATTEN_ISA
 }  // namespace natten::cpu

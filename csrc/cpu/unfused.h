@@ -108,21 +108,10 @@ class UnfusedWorker {
     }
   }
 
-  // Adds up what the slabs of one unit left of the rows at their seams, in the slabs' order.
   void join_seams(const Units& units, int64_t first_unit) {
-    Stop stop;  // of the first slab that has a row: some have none
-    if (!Walk(p_, call_.plan, units, first_unit, first_unit + units.slabs).next(stop)) return;
-    std::vector<SeamSum<E>> sums(stop.group.size0 * stop.group.size1);
-    for (int64_t unit = first_unit; unit < first_unit + units.slabs; ++unit) {
-      for (const Seam<E>& seam : leftovers_.seams[unit]) {
-        sums[stop.group.key_row(seam.z, seam.y)].add(seam, length_, channels_, 0);
-      }
-    }
-    for (size_t row = 0; row < sums.size(); ++row) {
-      const SeamSum<E>& sum = sums[row];
-      const int64_t z = row / stop.group.size1, y = row % stop.group.size1;
-      sum.each_run([&](int64_t begin, int64_t end) { write_key_sums(stop, z, y, sum.keys.data(), begin, end); });
-    }
+    cpu::NATTEN_ISA::join_seams<E>(p_, call_.plan, units, first_unit, leftovers_.seams, channels_, /*value_channels=*/0,
+                                   [&](const Stop& stop, int64_t z, int64_t y, const E* keys, const E*, int64_t begin,
+                                       int64_t end) { write_key_sums(stop, z, y, keys, begin, end); });
   }
 
  private:
@@ -369,14 +358,8 @@ class UnfusedWorker {
 
   // from: of position 0.
   void write_key_sums(const Stop& stop, int64_t z, int64_t y, const E* from, int64_t begin, int64_t end) {
-    const std::vector<int64_t>& offsets = call_.key_sums.at;
-    T* const row = call_.key_sums.template row<T>(stop, z, y);
-    for (int64_t i = begin; i < end; ++i) {
-      for (int64_t d = 0; d < call_.dim; d += W) {
-        const int n = static_cast<int>(std::min<int64_t>(W, call_.dim - d));
-        S::store_as(row + offsets[i] + d, S::load(from + i * channels_ + d), n);
-      }
-    }
+    unpack_natural<S>(call_.key_sums.template row<T>(stop, z, y), call_.key_sums.at.data() + begin, end - begin,
+                      call_.dim, from + begin * channels_, channels_);
   }
 
   template <class U>
