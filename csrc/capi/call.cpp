@@ -3,8 +3,6 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/ivalue.h>
 
-#include <limits>
-
 #include "guard.h"
 
 namespace natten::capi {
@@ -138,11 +136,8 @@ IValue read(Reader& in, const c10::Argument& argument) {
     case NATTEN_STRING:
       return in.text();
     case NATTEN_DEVICE: {
-      const auto kind = static_cast<c10::DeviceType>(in.next());
-      const int64_t index = in.next();
-      TORCH_CHECK(index >= -1 && index <= std::numeric_limits<c10::DeviceIndex>::max(), "argument ", argument.name(),
-                  ": device index is ", index, ", want 0 to ", int{std::numeric_limits<c10::DeviceIndex>::max()});
-      return c10::Device(kind, static_cast<c10::DeviceIndex>(index));
+      const int64_t kind = in.next();
+      return device(kind, in.next());
     }
     case NATTEN_DEFAULT:
       TORCH_CHECK(argument.default_value().has_value(), "argument ", argument.name(), " has no default");

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/Device.h>
 #include <c10/util/Exception.h>
 
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <limits>
 
 #include "../natten.h"
 
@@ -35,6 +37,13 @@ char* guard(Body&& body) noexcept {
   } catch (...) {
     return message("unknown exception");
   }
+}
+
+// A device by kind and index, which is -1 for the current one. libtorch's own index has eight bits.
+inline c10::Device device(int64_t kind, int64_t index) {
+  constexpr int kLast = std::numeric_limits<c10::DeviceIndex>::max();
+  TORCH_CHECK(index >= -1 && index <= kLast, "device index is ", index, ", want 0 to ", kLast);
+  return c10::Device(static_cast<c10::DeviceType>(kind), static_cast<c10::DeviceIndex>(index));
 }
 
 // The tensor behind a handle; a null handle is an error, not a crash.

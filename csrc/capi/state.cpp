@@ -23,8 +23,7 @@ namespace {
 
 at::Generator generator_of(int device, int index) {
   TORCH_CHECK(device == 0 || device == 1, "generator: device type is ", device, ", want 0 (CPU) or 1 (CUDA)");
-  return at::globalContext().defaultGenerator(
-      c10::Device(static_cast<c10::DeviceType>(device), static_cast<c10::DeviceIndex>(index)));
+  return at::globalContext().defaultGenerator(natten::capi::device(device, index));
 }
 
 }  // namespace
@@ -56,8 +55,8 @@ int natten_device_count(int device) {
 }
 char* natten_set_device(int device, int index) {
   return guard([&] {
-    const auto type = static_cast<c10::DeviceType>(device);
-    c10::impl::VirtualGuardImpl(type).setDevice(c10::Device(type, static_cast<c10::DeviceIndex>(index)));
+    const c10::Device chosen = natten::capi::device(device, index);
+    c10::impl::VirtualGuardImpl(chosen.type()).setDevice(chosen);
   });
 }
 

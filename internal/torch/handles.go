@@ -54,9 +54,9 @@ func newHandle(c lib.Ctensor) *ts.Tensor {
 }
 
 // drop frees tensors that nobody else refers to; their handles may come back as other tensors'. A tensor may be in the
-// list twice: handles are given away after the last one was freed.
+// list twice: handles are given away after the last one was freed. The list is used up.
 func drop(tensors ...*ts.Tensor) {
-	free := tensors[:0:0]
+	free := tensors[:0]
 	for _, t := range tensors {
 		c := t.Ctensor()
 		switch {
