@@ -27,10 +27,10 @@ __global__ void __launch_bounds__(most_warps(kKernel, M::kGroups) * kWarp, least
     window_kernel(const NATTEN_GRID_CONSTANT WindowMaps maps, const NATTEN_GRID_CONSTANT WindowCall call) {
 #if __CUDA_ARCH__ >= 800
   extern __shared__ __align__(1024) char shared[];
-  M m(shared, kPass<kKernel>, call, maps);
-  const int head = static_cast<int>(blockIdx.x % static_cast<unsigned>(call.p.heads));
-  const int rest = static_cast<int>(blockIdx.x / static_cast<unsigned>(call.p.heads));
-  const int places = static_cast<int>(call.patching.places), part = rest / places, place = rest - part * places;
+  M m(shared, call, maps);
+  const int number = static_cast<int>(blockIdx.x), rest = call.by_heads.quotient(number);
+  const int head = number - rest * static_cast<int>(call.p.heads);
+  const int part = call.by_places.quotient(rest), place = rest - part * static_cast<int>(call.patching.places);
   if constexpr (kPass<kKernel> == WindowPass::kForward) {
     window_forward(m, call, head, place, part);
   } else if constexpr (kKernel == Kernel::kKeys) {
@@ -70,25 +70,13 @@ void with_instance(Type type, int64_t dim, int groups, const F& f) {
   }
 }
 
-size_t shared_bytes(const WindowCall& call, WindowPass pass) {
-  size_t bytes = 0;
-  // The element types take the same.
-  if (call.p.dim == 32) {
-    WindowMemory<__half, 32> memory;
-    bytes = memory.place(nullptr, pass, call.patching, call.groups, call.entries, call.stages);
-  } else {
-    WindowMemory<__half, 64> memory;
-    bytes = memory.place(nullptr, pass, call.patching, call.groups, call.entries, call.stages);
-  }
-  return bytes;
-}
-
 // The shape of the blocks of one pass, but for `parts`.
 void shape(WindowCall* call, WindowPass pass, int shared_limit) {
   const bool queries = pass != WindowPass::kKeyGradient;
-  int64_t columns = 1;
-  for (int a = 1; a < kAxes; a++) columns *= std::min<int64_t>(group_size(call->p.axis[a], 0), kKeySide);
-  const bool few = queries && columns <= kSmallGroups * 8;
+  const auto keys = [&](const Axis& axis) {
+    return static_cast<int>(std::min(group_size(axis, 0), axis.kernel + kPatch - 1));
+  };
+  const bool few = queries && Columns{keys(call->p.axis[1]), keys(call->p.axis[2])}.groups() <= kSmallGroups;
   // dq keeps the most in registers and goes with small blocks; so do dk and dv where that leaves no patch over.
   const auto even = [&](int a) {
     const int64_t patches = (group_size(call->p.axis[a], 0) + kPatch - 1) / kPatch;
@@ -103,9 +91,14 @@ void shape(WindowCall* call, WindowPass pass, int shared_limit) {
   const int blocks = pass == WindowPass::kForward && few ? least_blocks(Kernel::kForward, kSmallGroups) : 2;
   const size_t room = (228 << 10) / blocks - (1 << 10);
   call->stages = pass == WindowPass::kForward && few ? 4 : 2;
-  while (call->stages > 1 && shared_bytes(*call, pass) > std::min(room, static_cast<size_t>(shared_limit))) {
+  const auto lay = [&] { call->layout = layout_of(*call, pass, 2); };
+  lay();
+  while (call->stages > 1 && call->layout.bytes > std::min<int64_t>(room, shared_limit)) {
     call->stages--;
+    lay();
   }
+  call->by_heads = Divisor(call->p.heads);
+  call->by_places = Divisor(call->patching.places);
 }
 
 int attribute(cudaDeviceAttr which) {
@@ -121,7 +114,7 @@ int shared_limit() { return attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin); 
 template <Kernel kKernel>
 void share_out(WindowCall* call, Type type) {
   int blocks = 1;
-  const size_t bytes = shared_bytes(*call, kPass<kKernel>);
+  const size_t bytes = call->layout.bytes;
   with_instance<kKernel>(type, call->p.dim, call->groups, [&](auto* machine) {
     const auto kernel = window_kernel<std::remove_pointer_t<decltype(machine)>, kKernel>;
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
@@ -143,11 +136,10 @@ void share_out(WindowCall* call, Type type) {
 
 template <Kernel kKernel>
 void launch(cudaStream_t stream, const WindowCall& call, Type type, const WindowMaps& maps = {}) {
-  const size_t bytes = shared_bytes(call, kPass<kKernel>);
   with_instance<kKernel>(type, call.p.dim, call.groups, [&](auto* machine) {
     const auto kernel = window_kernel<std::remove_pointer_t<decltype(machine)>, kKernel>;
     const int64_t blocks = call.p.heads * call.patching.places * call.parts;
-    kernel<<<static_cast<unsigned>(blocks), call.patching.warps() * kWarp, bytes, stream>>>(maps, call);
+    kernel<<<static_cast<unsigned>(blocks), call.patching.warps() * kWarp, call.layout.bytes, stream>>>(maps, call);
   });
 }
 
@@ -189,7 +181,7 @@ const char* too_large(const Request& r, WindowPass pass) {
   call.p = r.p;
   call.entries = static_cast<int>(r.p.bias_entries());
   shape(&call, pass, r.shared_limit);
-  if (shared_bytes(call, pass) > static_cast<size_t>(r.shared_limit)) {
+  if (call.layout.bytes > r.shared_limit) {
     return "a block does not fit into shared memory";
   }
   if (r.p.heads * call.patching.places * r.p.batch >= int64_t{1} << 31) return "there are 2^31 blocks or more";

@@ -25,7 +25,7 @@ class WindowMachine {
   static constexpr bool kBulk = kBulk_ && NATTEN_HOPPER;  // machine code of other devices copies with all threads
   static constexpr int kGroups = kGroups_;
   static constexpr int kSteps = (kGroups + 1) / 2;
-  using Memory = WindowMemory<T, kDim>;
+  using Memory = WindowMemory<T>;
 
   struct Row {
     int half;
@@ -49,13 +49,15 @@ class WindowMachine {
     uint32_t a[kDim / 16][4];
   };
 
-  __device__ __forceinline__ WindowMachine(char* shared, WindowPass pass, const WindowCall& call,
-                                           const WindowMaps& maps)
-      : maps_(maps), groups_(call.groups) {
-    memory_.place(shared, pass, call.patching, call.groups, call.entries, call.stages);
+  __device__ __forceinline__ WindowMachine(char* shared, const WindowCall& call, const WindowMaps& maps)
+      : memory_{shared, call.layout},
+        maps_(maps),
+        groups_(call.groups),
+        // From one lane, which tells the compiler that all have the same.
+        warp_(__shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x / 32), 0)) {
 #if NATTEN_HOPPER
     if (kBulk && threadIdx.x == 0) {
-      for (int i = 0; i < call.stages; i++) hopper::barrier_init(full(i), 1), memory_.done[i] = 0;
+      for (int i = 0; i < call.stages; i++) hopper::barrier_init(full(i), 1), memory_.done()[i] = 0;
       hopper::barriers_visible();
     }
 #endif
@@ -75,6 +77,10 @@ class WindowMachine {
   __device__ __forceinline__ void each(int count, const F& f) {
     for (int i = threadIdx.x; i < count; i += blockDim.x) f(i);
   }
+  template <class F>
+  __device__ __forceinline__ void each_lane(const F& f) {
+    f(warp(), lane());
+  }
   __device__ __forceinline__ void sync() { __syncthreads(); }
   __device__ __forceinline__ void commit() {
 #if __CUDA_ARCH__ >= 800
@@ -92,7 +98,7 @@ class WindowMachine {
                                                int64_t head, int64_t kv_head) {
 #if NATTEN_HOPPER
     const int i = static_cast<int>(image), h = static_cast<int>(head), kv = static_cast<int>(kv_head);
-    hopper::barrier_expect(full(stage), (call.patching.rows() * 2 + memory_.row_values / kDim) * kDim * sizeof(T));
+    hopper::barrier_expect(full(stage), (call.patching.rows() * 2 * kDim + memory_.at.row_values) * sizeof(T));
     hopper::copy_box(memory_.rows_pane(stage), &maps_.q, full(stage), 0, h, block.x.origin, block.y.origin, i);
     hopper::copy_box(memory_.pane(stage, 0), &maps_.k, full(stage), 0, kv, block.x.first, block.y.first, i);
     hopper::copy_box(memory_.pane(stage, 1), &maps_.v, full(stage), 0, kv, block.x.first, block.y.first, i);
@@ -115,7 +121,7 @@ class WindowMachine {
     uint32_t before;
     asm volatile("atom.acq_rel.cta.shared::cta.inc.u32 %0, [%1], %2;"
                  : "=r"(before)
-                 : "r"(shared_address(memory_.done + stage)), "r"(warps() - 1)
+                 : "r"(shared_address(memory_.done() + stage)), "r"(warps() - 1)
                  : "memory");
     if (before == warps() - 1) f();
   }
@@ -151,10 +157,9 @@ class WindowMachine {
   // Of sixteen rows, a thread copies of lane / 4 and eight behind it; and fetches from row lane % 16.
   template <class F>
   __device__ __forceinline__ void place_rows(const F& f) {
-    const int row = warp() * kPatchRows;
-    own_[0] = f(row + lane() / 4);
-    own_[1] = f(row + lane() / 4 + 8);
-    own_address_ = pane_place<T, kDim>(f(row + lane() % 16), 0) ^ (lane() / 16 * 16);
+    own_[0] = f(warp(), lane() / 4);
+    own_[1] = f(warp(), lane() / 4 + 8);
+    own_address_ = pane_place<T, kDim>(f(warp(), lane() % 16), 0) ^ (lane() / 16 * 16);
     keep(own_address_);
   }
   __device__ __forceinline__ void copy_rows(T* pane, const T* image, const Rows<int>& at) {
@@ -188,9 +193,9 @@ class WindowMachine {
 
   template <class F>
   __device__ __forceinline__ auto rows(const F& f) {
-    const int row = warp() * kPatchRows + lane() / 4;
-    Rows<decltype(f(0))> result{{f(row), f(row + 8)}};
-    if constexpr (std::is_same_v<decltype(f(0)), int>) keep(result.values[0]), keep(result.values[1]);
+    const int row = lane() / 4;
+    Rows<decltype(f(0, 0))> result{{f(warp(), row), f(warp(), row + 8)}};
+    if constexpr (std::is_same_v<decltype(f(0, 0)), int>) keep(result.values[0]), keep(result.values[1]);
     return result;
   }
   template <class V, class F>
@@ -237,19 +242,24 @@ class WindowMachine {
     return {{quad_sum(sums[0]), quad_sum(sums[1])}};
   }
 
-  // Places of the columns this thread fetches: of each eight, number lane % 8, from its piece lane / 8 on.
+  // Places of the columns this thread fetches: of each eight, number lane % 8, from its piece lane / 8 on. Each thread
+  // finds a few of the patch's, and they trade.
   template <class F, class G>
   __device__ __forceinline__ void columns(const F& first, const G& rows) {
     const int base = first(warp());
 #pragma unroll
-    for (int g = 0; g < kGroups; g++) {
-      address_[g] = pane_place<T, kDim>(base + rows(g * 8 + lane() % 8), 0) ^ (lane() / 8 * 16);
-      keep(address_[g]);
+    for (int g = 0; g < kGroups; g += 4) {
+      const int found = pane_place<T, kDim>(base + rows(warp(), g * 8 + lane()), 0);
+#pragma unroll
+      for (int i = 0; i < 4 && g + i < kGroups; i++) {
+        address_[g + i] = __shfl_sync(0xffffffffu, found, i * 8 + lane() % 8) ^ (lane() / 8 * 16);
+        keep(address_[g + i]);
+      }
     }
   }
   template <class F>
   __device__ __forceinline__ void tables(const F& f) {
-    table_ = memory_.tables + f(warp()) * (kGroups * kGroupValues) + lane() * 4;
+    table_ = memory_.tables() + f(warp()) * (kGroups * kGroupValues) + lane() * 4;
     table_address_ = shared_address(table_);
     keep(table_address_);
   }
@@ -259,7 +269,7 @@ class WindowMachine {
   }
   __device__ __forceinline__ bool within(int step) const { return step < steps_; }
   __device__ __forceinline__ void step(int step) {
-    const unsigned short* const columns = memory_.columns + (warp() * groups_ + step * 2) * 8;
+    const unsigned short* const columns = memory_.columns() + (warp() * groups_ + step * 2) * 8;
     address_[0] = pane_place<T, kDim>(columns[lane() % 8], 0) ^ (lane() / 8 * 16);
     address_[1] = pane_place<T, kDim>(columns[8 + lane() % 8], 0) ^ (lane() / 8 * 16);
   }
@@ -324,13 +334,13 @@ class WindowMachine {
 #pragma unroll
     for (int h = 0; h < 2; h++) {
       const int group = warp() * groups_ + step * 2 + h;
-      const uint32_t columns = *reinterpret_cast<const uint32_t*>(memory_.columns + group * 8 + lane() % 4 * 2);
+      const uint32_t columns = *reinterpret_cast<const uint32_t*>(memory_.columns() + group * 8 + lane() % 4 * 2);
       const uint32_t places =
-          *reinterpret_cast<const uint32_t*>(memory_.bias_places + group * kGroupValues + lane() * 4);
+          *reinterpret_cast<const uint32_t*>(memory_.bias_places() + group * kGroupValues + lane() * 4);
       const QueryStats query[2] = {stats[columns & 0xffff], stats[columns >> 16]};
 #pragma unroll
       for (int j = 0; j < 4; j++) {
-        f(Row{j / 2}, memory_.bias[places >> (8 * j) & 0xff], query[j % 2], a.c[h][j], b.c[h][j]);
+        f(Row{j / 2}, memory_.bias()[places >> (8 * j) & 0xff], query[j % 2], a.c[h][j], b.c[h][j]);
       }
     }
   }
@@ -421,7 +431,7 @@ class WindowMachine {
     asm volatile("" : "+r"(value));
   }
   __device__ __forceinline__ static int lane() { return threadIdx.x % 32; }
-  __device__ __forceinline__ static int warp() { return threadIdx.x / 32; }
+  __device__ __forceinline__ int warp() const { return warp_; }
   __device__ __forceinline__ static int warps() { return blockDim.x / 32; }
   // Whether group h of a step exists: all but, where their number is odd, the last.
   __device__ __forceinline__ static constexpr bool full(int step, int h) {
@@ -471,7 +481,7 @@ class WindowMachine {
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                  : "r"(at));
   }
-  __device__ __forceinline__ uint64_t* full(int stage) { return reinterpret_cast<uint64_t*>(memory_.full + stage); }
+  __device__ __forceinline__ uint64_t* full(int stage) { return reinterpret_cast<uint64_t*>(memory_.full() + stage); }
 
   Memory memory_;
   const WindowMaps& maps_;
@@ -481,7 +491,7 @@ class WindowMachine {
   uint32_t address_[kListed ? 2 : kGroups];
   float* table_ = nullptr;
   uint32_t table_address_ = 0;
-  int groups_, steps_ = 0;
+  int groups_, warp_, steps_ = 0;
 };
 
 }  // namespace natten::cuda

@@ -16,37 +16,38 @@ constexpr int kQuerySide = 2 * kWindowLimit;         // queries that see a patch
 constexpr int kPatchesLimit = 16;                    // patches (warps) of a block
 constexpr int kPlane = 2;                            // the two axes
 
+// Divides numbers below 2^31 by one that does not change during a launch: exact, as `factor` is 2^shift / number rounded
+// up and the shift large enough.
+struct Divisor {
+  unsigned number = 1, factor = 1u << 31;
+  int shift = 31;
+  Divisor() = default;
+  explicit Divisor(int64_t by) : number(static_cast<unsigned>(by)) {
+    while ((int64_t{1} << (shift - 31)) < by) shift++;
+    factor = static_cast<unsigned>(((uint64_t{1} << shift) + number - 1) / number);
+  }
+  NATTEN_HD int quotient(int n) const { return static_cast<int>(static_cast<uint64_t>(n) * factor >> shift); }
+};
+
 // Patches per block and blocks per axis of the largest dilation group.
 struct Patching {
   int patches[kPlane];
   int blocks[kPlane];
   int dilations;   // product: residues
   int64_t places;  // blocks of one image and head: residues x blocks
-  // Room for the largest block: lines of its box and rows of a pane from line to line, bias tables; and columns of the
-  // largest box that a patch meets.
-  int lines, pitch, tables, columns;
+  Divisor by_patches, by_blocks[kPlane], by_dilation;  // patches[1], blocks, the last axis's dilation
+  // Room for the largest block: lines of its box and rows of a pane from line to line, bias tables; and groups of eight
+  // columns of the largest box that a patch meets.
+  int lines, pitch, tables, groups;
   NATTEN_HD int rows() const { return lines * pitch; }
   NATTEN_HD int warps() const { return patches[0] * patches[1]; }
 };
 
-// One axis of one block. `side` places of the other kind meet a patch (or fewer: see audience_at).
-struct PatchAxis {
-  GroupAxis axis;
-  int residue, dilation;
-  int origin;       // place of the first row
-  int side;         // of every patch's box of keys
-  int first, size;  // the block's box
-
-  NATTEN_HD int row(int patch, int i) const { return origin + patch * kPatch + i; }
-  NATTEN_HD bool exists(int patch, int i) const { return row(patch, i) < axis.group; }
-  // A place that does exist, for rows that do not.
-  NATTEN_HD int clamped(int place) const { return place < axis.group ? place : axis.group - 1; }
-};
-
-// The first key of the box of a patch that starts at `place`.
-NATTEN_HD int key_start(const GroupAxis& axis, int side, int place) {
-  const int first = window_span(axis, place < axis.group ? place : axis.group - 1).first;
-  return first < axis.group - side ? first : axis.group - side;
+// The keys that the patch which starts at `place` sees, in places; of a patch behind the end, those of the last row.
+NATTEN_HD Span keys_at(const GroupAxis& axis, int place) {
+  const int first = place < axis.group ? place : axis.group - 1;
+  const int last = place + kPatch - 1 < axis.group ? place + kPatch - 1 : axis.group - 1;
+  return {window_span(axis, first).first, window_span(axis, last).last};
 }
 
 // The queries that see the patch of keys which starts at `place`.
@@ -56,22 +57,36 @@ NATTEN_HD Span audience_at(const GroupAxis& axis, int place) {
   return queries_span(axis, first, last);
 }
 
+// One axis of one block.
+struct PatchAxis {
+  GroupAxis axis;
+  int residue, dilation;
+  int origin;       // place of the first row
+  int first, size;  // the block's box
+
+  NATTEN_HD int row(int patch, int i) const { return origin + patch * kPatch + i; }
+  NATTEN_HD bool exists(int patch, int i) const { return row(patch, i) < axis.group; }
+  // A place that does exist, for rows that do not.
+  NATTEN_HD int clamped(int place) const { return place < axis.group ? place : axis.group - 1; }
+  NATTEN_HD Span keys(int patch) const { return keys_at(axis, row(patch, 0)); }
+};
+
 NATTEN_HD PatchAxis patch_axis(const Axis& axis, int residue, int block, int patches, bool rows_are_queries) {
   PatchAxis a;
   a.residue = residue;
   a.dilation = static_cast<int>(axis.dilation);
-  const int group = static_cast<int>(axis.length - 1 - residue) / a.dilation + 1;
+  const int last_token = static_cast<int>(axis.length) - 1 - residue;
+  const int group = (a.dilation == 1 ? last_token : last_token / a.dilation) + 1;
   a.axis = {group, static_cast<int>(axis.kernel), 1, axis.causal};
   a.origin = block * patches * kPatch;
-  a.side = group < kKeySide ? group : kKeySide;
   if (a.origin >= group) {
     a.first = a.size = 0;
     return a;
   }
   const int last = a.origin + (patches - 1) * kPatch;
   if (rows_are_queries) {
-    a.first = key_start(a.axis, a.side, a.origin);
-    a.size = key_start(a.axis, a.side, last) + a.side - a.first;
+    a.first = keys_at(a.axis, a.origin).first;
+    a.size = keys_at(a.axis, last).last - a.first + 1;
   } else {
     a.first = audience_at(a.axis, a.origin).first;
     a.size = audience_at(a.axis, last).last - a.first + 1;
@@ -79,36 +94,34 @@ NATTEN_HD PatchAxis patch_axis(const Axis& axis, int residue, int block, int pat
   return a;
 }
 
-// The box of keys that a patch sees, as columns: eight of each line, then the rest of all lines, which is up to two of
-// each; lines shorter than eight follow each other.
+// The box of keys that a patch sees, as columns in groups of eight: the first eight keys of each line, padded to a power
+// of two; then what is left of the lines, up to two keys of each. Columns of a group that follow each other lie side by
+// side or a line apart.
 static_assert(kKeySide <= 10, "the rest of a line is two keys");
 struct Columns {
   int down, across;
-  NATTEN_HD int count() const { return down * across; }
+  NATTEN_HD int log() const { return across > 4 ? 3 : across > 2 ? 2 : 1; }  // of a line's columns
+  NATTEN_HD int rest_log() const { return across > 9 ? 1 : 0; }
+  // Groups before the rest of the lines, and all.
+  NATTEN_HD int line_groups() const { return ((down << log()) + 7) / 8; }
+  NATTEN_HD int groups() const { return line_groups() + (across > 8 ? ((down << rest_log()) + 7) / 8 : 0); }
   NATTEN_HD int at(int ky, int kx) const {
-    if (across < 8) return ky * across + kx;
-    return kx < 8 ? ky * 8 + kx : down * 8 + ky * (across - 8) + kx - 8;
+    return kx < 8 ? (ky << log()) + kx : down * 8 + (ky << rest_log()) + kx - 8;
   }
+  // Of a column that is padding, a place outside of the box.
   NATTEN_HD void place(int column, int* ky, int* kx) const {
-    if (across < 8) {
-      *ky = column * (65536 / across + 1) >> 16;
-      *kx = column - *ky * across;
-    } else if (column < down * 8) {
-      *ky = column >> 3;
-      *kx = column & 7;
-    } else {
-      const int rest = column - down * 8, shift = across == 10 ? 1 : 0;
-      *ky = rest >> shift;
-      *kx = 8 + rest - (*ky << shift);
-    }
+    const bool rest = across > 8 && column >= down * 8;
+    const int number = rest ? column - down * 8 : column, shift = rest ? rest_log() : log();
+    *ky = number >> shift;
+    *kx = (rest ? 8 : 0) + number - (*ky << shift);
   }
 };
 
-// Rows of a pane from one line of the box to the next, such that eight columns mostly lie in eight different banks.
-NATTEN_HD int pane_pitch(int size, int side) {
-  if (side >= 8) return size % 8 == 0 ? size + 2 : size;
-  const int gap = ((side - size) % 8 + 8) % 8;
-  return gap * 4 <= size ? size + gap : size;
+// Rows of a pane from one line of a box to the next, such that the eight columns of a group, whose lines have `width`
+// each, lie in eight different banks.
+NATTEN_HD int pane_pitch(int size, int width) {
+  while (width < 8 && size % (2 * width) != width) size++;
+  return size;
 }
 
 // One block: both axes.
@@ -123,14 +136,15 @@ struct Block {
 // Block number `place` of an image.
 NATTEN_HD Block block_of(const Problem& p, const Patching& t, int place, bool rows_are_queries) {
   const Axis &y = p.axis[1], &x = p.axis[2];
-  int rest = place, block[kPlane], residue[kPlane] = {0, 0};
-  block[1] = rest % t.blocks[1];
-  rest /= t.blocks[1];
-  block[0] = rest % t.blocks[0];
-  rest /= t.blocks[0];
+  int block[kPlane], residue[kPlane] = {0, 0};
+  int rest = t.by_blocks[1].quotient(place);
+  block[1] = place - rest * t.blocks[1];
+  block[0] = rest;
   if (t.dilations > 1) {
-    residue[1] = rest % static_cast<int>(x.dilation);
-    residue[0] = rest / static_cast<int>(x.dilation);
+    const int residues = t.by_blocks[0].quotient(rest);
+    block[0] = rest - residues * t.blocks[0];
+    residue[0] = t.by_dilation.quotient(residues);
+    residue[1] = residues - residue[0] * static_cast<int>(x.dilation);
   }
   Block b;
   b.y = patch_axis(y, residue[0], block[0], t.patches[0], rows_are_queries);
@@ -140,21 +154,18 @@ NATTEN_HD Block block_of(const Problem& p, const Patching& t, int place, bool ro
   return b;
 }
 
-// Which patches of an axis have a table of masks and bias of their own: all but the inner ones, which share one. Inner
-// is whose rows all exist, with windows that no edge moved.
+// Which patches of an axis have a table of masks and bias of their own: all but the inner ones, which share the first
+// one's. Inner is whose rows all exist, with windows that no edge moved.
 struct PatchClasses {
   int first, skip, count;  // the first inner patch, how many more there are, and all classes
   NATTEN_HD int rank(int patch) const { return patch <= first ? patch : patch - skip > first ? patch - skip : first; }
-  NATTEN_HD int leader(int rank) const { return rank <= first ? rank : rank + skip; }
+  NATTEN_HD bool leads(int patch) const { return patch <= first || patch - skip > first; }
 };
 NATTEN_HD PatchClasses classes_of(const PatchAxis& a, int patches) {
   const GroupAxis& axis = a.axis;
   const int back = axis.causal ? axis.kernel - 1 : axis.kernel / 2;
-  int last = axis.group - a.side + back;  // the last row with which an inner patch may start
-  if (last > axis.group - kPatch) last = axis.group - kPatch;
-  if (!axis.causal && last > axis.group - axis.kernel + back - kPatch + 1) {
-    last = axis.group - axis.kernel + back - kPatch + 1;
-  }
+  // The last row with which an inner patch may start.
+  const int last = axis.group - kPatch - (axis.causal ? 0 : axis.kernel - 1 - back);
   PatchClasses c;
   c.first = a.origin >= back ? 0 : (back - a.origin + kPatch - 1) / kPatch;
   int end = last < a.origin ? 0 : (last - a.origin) / kPatch + 1;
@@ -184,24 +195,31 @@ inline void measure(const Problem& p, bool rows_are_queries, Patching* t) {
     const Axis& axis = p.axis[1 + a];
     const int group = static_cast<int>(group_size(axis, 0)), rows = t->patches[a] * kPatch;
     t->blocks[a] = (group + rows - 1) / rows;
+    t->by_blocks[a] = Divisor(t->blocks[a]);
     each_kind(axis, t->blocks[a], [&](int residue, int block) {
       const PatchAxis at = patch_axis(axis, residue, block, t->patches[a], rows_are_queries);
       if (at.size == 0) return;
       size[a] = at.size > size[a] ? at.size : size[a];
-      if (a == 1 && pane_pitch(at.size, at.side) > t->pitch) t->pitch = pane_pitch(at.size, at.side);
       for (int i = 0; i < t->patches[a]; i++) {
-        const Span audience = audience_at(at.axis, at.row(i, 0));
-        const int meets = rows_are_queries ? at.side : audience.last - audience.first + 1;
-        side[a] = meets > side[a] ? meets : side[a];
+        const Span met = rows_are_queries ? at.keys(i) : audience_at(at.axis, at.row(i, 0));
+        side[a] = met.last - met.first + 1 > side[a] ? met.last - met.first + 1 : side[a];
       }
       const int count = classes_of(at, t->patches[a]).count;
       tables[a] = count > tables[a] ? count : tables[a];
     });
   }
+  t->by_patches = Divisor(t->patches[1]);
+  t->by_dilation = Divisor(p.axis[2].dilation);
   t->places = int64_t{t->dilations} * t->blocks[0] * t->blocks[1];
   t->lines = size[0];
   t->tables = tables[0] * tables[1];
-  t->columns = side[0] * side[1];
+  if (rows_are_queries) {
+    t->groups = Columns{side[0], side[1]}.groups();
+    t->pitch = pane_pitch(size[1], side[1] > 8 ? 2 : 1 << Columns{side[0], side[1]}.log());
+  } else {
+    t->groups = (side[0] * side[1] + 15) / 16 * 2;
+    t->pitch = size[1] % 8 == 0 ? size[1] + 2 : size[1];
+  }
 }
 
 // As many patches side by side as go evenly, at most `widest`; lines of them up to `most` in a block.

@@ -18,16 +18,16 @@ class WindowHost {
   static constexpr bool kBulk = false;
   static constexpr int kGroups = kGroups_;
   static constexpr int kSteps = (kGroups + 1) / 2;
-  using Memory = WindowMemory<T, kDim>;
+  using Memory = WindowMemory<T>;
 
-  WindowHost(WindowPass pass, const WindowCall& call) : patches_(call.patching.warps()), groups_(call.groups) {
-    // What nobody wrote must not matter.
-    const size_t bytes = memory_.place(nullptr, pass, call.patching, call.groups, call.entries, call.stages);
-    buffer_.assign(bytes + 128, static_cast<char>(0xff));
-    memory_.place(buffer_.data() + (128 - reinterpret_cast<uintptr_t>(buffer_.data()) % 128), pass, call.patching,
-                  call.groups, call.entries, call.stages);
+  explicit WindowHost(const WindowCall& call)
+      // What nobody wrote must not matter.
+      : buffer_(call.layout.bytes + 128, static_cast<char>(0xff)),
+        memory_{buffer_.data() + (128 - reinterpret_cast<uintptr_t>(buffer_.data()) % 128), call.layout},
+        patches_(call.patching.warps()),
+        groups_(call.groups) {
     address_.resize(patches_ * groups_ * 8);
-    steps_.assign(patches_, kSteps);
+    steps_.resize(patches_);
     tables_.resize(patches_);
   }
 
@@ -61,6 +61,12 @@ class WindowHost {
   void each(int count, const F& f) {
     for (int i = 0; i < count; i++) f(i);
   }
+  template <class F>
+  void each_lane(const F& f) {
+    for (int patch = 0; patch < patches_; patch++) {
+      for (int lane = 0; lane < kLanes; lane++) f(patch, lane);
+    }
+  }
   void sync() {}
   void commit() {}
   template <int kPending>
@@ -91,7 +97,7 @@ class WindowHost {
   template <class F>
   void place_rows(const F& f) {
     own_.clear();
-    for (int r = 0; r < count(); r++) own_.push_back(f(r));
+    for (int r = 0; r < count(); r++) own_.push_back(f(r / kPatchRows, r % kPatchRows));
   }
   void copy_rows(T* pane, const T* image, const Rows<int>& at) {
     for (int r = 0; r < count(); r++) copy_row(pane, own_[r], image + at[r]);
@@ -103,13 +109,13 @@ class WindowHost {
 
   template <class F>
   auto rows(const F& f) {
-    Rows<decltype(f(0))> result;
-    for (int r = 0; r < count(); r++) result.values.push_back(f(r));
+    Rows<decltype(f(0, 0))> result;
+    for (int r = 0; r < count(); r++) result.values.push_back(f(r / kPatchRows, r % kPatchRows));
     return result;
   }
   template <class V, class F>
   auto rows_of(const Rows<V>& from, const F& f) {
-    return rows([&](int r) { return f(r, from[r]); });
+    return each_row([&](int r) { return f(r, from[r]); });
   }
   Operand operand(const T* image, const Rows<int>& at) {
     Operand result;
@@ -125,10 +131,10 @@ class WindowHost {
     return result;
   }
   Rows<float> row_values(const float* image, const Rows<int>& at) {
-    return rows([&](int r) { return image[at[r]]; });
+    return each_row([&](int r) { return image[at[r]]; });
   }
   Rows<float> row_dots(const Operand& a, const Operand& b) {
-    return rows([&](int r) {
+    return each_row([&](int r) {
       float sum = 0;
       for (int d = 0; d < kDim; d++) sum += static_cast<float>(a.rows[r][d]) * static_cast<float>(b.rows[r][d]);
       return sum;
@@ -139,7 +145,7 @@ class WindowHost {
   void columns(const F& first, const G& rows) {
     for (int patch = 0; patch < patches_; patch++) {
       for (int c = 0; c < kGroups * 8; c++) {
-        address_[patch * groups_ * 8 + c] = pane_place<T, kDim>(first(patch) + rows(c), 0);
+        address_[patch * groups_ * 8 + c] = pane_place<T, kDim>(first(patch) + rows(patch, c), 0);
       }
     }
   }
@@ -158,14 +164,14 @@ class WindowHost {
     return false;
   }
   void step(int) {
-    for (size_t i = 0; i < address_.size(); i++) address_[i] = pane_place<T, kDim>(memory_.columns[i], 0);
+    for (size_t i = 0; i < address_.size(); i++) address_[i] = pane_place<T, kDim>(memory_.columns()[i], 0);
   }
 
   // Calls f(row, column of the strip) for what a step has.
   template <class F>
   void each_place(int step, const F& f) {
     for (int r = 0; r < count(); r++) {
-      if (kListed && step >= steps_[r / kPatchRows]) continue;
+      if (step >= steps_[r / kPatchRows]) continue;
       for (int c = 0; c < 16; c++) {
         if (kListed || step * 2 + c / 8 < kGroups) f(r, c);
       }
@@ -197,9 +203,9 @@ class WindowHost {
   void pair_listed(Strip& a, Strip& b, int step, const QueryStats* stats, const F& f) {
     each_place(step, [&](int r, int c) {
       const int patch = r / kPatchRows, column = step * 16 + c;
-      const int row = memory_.columns[patch * groups_ * 8 + column];
-      const int entry = memory_.bias_places[patch * groups_ * kGroupValues + table_place(r % kPatchRows, column)];
-      f(r, memory_.bias[entry], stats[row], a[r * 16 + c], b[r * 16 + c]);
+      const int row = memory_.columns()[patch * groups_ * 8 + column];
+      const int entry = memory_.bias_places()[patch * groups_ * kGroupValues + table_place(r % kPatchRows, column)];
+      f(r, memory_.bias()[entry], stats[row], a[r * 16 + c], b[r * 16 + c]);
     });
   }
   void row_max(Strip& strip, int step, Rows<float>& top) {
@@ -244,8 +250,12 @@ class WindowHost {
   }
 
  private:
+  template <class F>
+  auto each_row(const F& f) {
+    return rows([&](int patch, int row) { return f(patch * kPatchRows + row); });
+  }
   int count() const { return patches_ * kPatchRows; }
-  float* table(int row) { return memory_.tables + tables_[row / kPatchRows] * kGroups * kGroupValues; }
+  float* table(int row) { return memory_.tables() + tables_[row / kPatchRows] * kGroups * kGroupValues; }
   int column_place(int row, int step, int c) const { return address_[row / kPatchRows * groups_ * 8 + step * 16 + c]; }
   // Element d of the row that starts at `place`, its pieces in the pane's order.
   static const T& element(const T* pane, int place, int d) { return element(const_cast<T*>(pane), place, d); }
@@ -255,7 +265,7 @@ class WindowHost {
   }
 
   std::vector<char> buffer_;
-  Memory memory_{};
+  Memory memory_;
   int patches_, groups_;
   std::vector<int> address_, steps_, tables_, own_;
 };

@@ -20,9 +20,8 @@ struct Audience2D {
   NATTEN_HD int count() const { return (y.last - y.first + 1) * across(); }
 };
 NATTEN_HD Audience2D audience_of_patch(const WindowCall& call, const Block& block, int patch) {
-  const int across = call.patching.patches[1];
-  return {audience_at(block.y.axis, block.y.row(patch / across, 0)),
-          audience_at(block.x.axis, block.x.row(patch % across, 0))};
+  const PatchPlace at = place_of(call, patch);
+  return {audience_at(block.y.axis, block.y.row(at.y, 0)), audience_at(block.x.axis, block.x.row(at.x, 0))};
 }
 NATTEN_HD int steps_of(const Audience2D& audience) { return (audience.count() + 15) / 16; }
 
@@ -30,7 +29,7 @@ NATTEN_HD int steps_of(const Audience2D& audience) { return (audience.count() + 
 template <class M>
 NATTEN_HD void list_columns(M& m, const WindowCall& call, const Block& block) {
   auto& memory = m.memory();
-  const int across = call.patching.patches[1], per_patch = call.groups * 8, edge = 2 * block.x.axis.kernel - 1;
+  const int per_patch = call.groups * 8, edge = 2 * block.x.axis.kernel - 1;
   const float inverse = 1.0f / static_cast<float>(per_patch);
   m.each(call.patching.warps() * per_patch, [&](int i) {
     const int patch = quotient(i, inverse), column = i - patch * per_patch;
@@ -40,10 +39,11 @@ NATTEN_HD void list_columns(M& m, const WindowCall& call, const Block& block) {
     const int c = exists ? column : audience.count() - 1;
     const int qy = quotient(c, 1.0f / static_cast<float>(audience.across())), y = audience.y.first + qy;
     const int x = audience.x.first + c - qy * audience.across();
-    memory.columns[i] = static_cast<unsigned short>(block.pane_row(y, x));
+    memory.columns()[i] = static_cast<unsigned short>(block.pane_row(y, x));
     const Span seen_y = window_span(block.y.axis, y), seen_x = window_span(block.x.axis, x);
-    unsigned char* const places = memory.bias_places + patch * per_patch * kPatchRows;
-    const int first_y = block.y.row(patch / across, 0), first_x = block.x.row(patch % across, 0);
+    unsigned char* const places = memory.bias_places() + patch * per_patch * kPatchRows;
+    const PatchPlace at = place_of(call, patch);
+    const int first_y = block.y.row(at.y, 0), first_x = block.x.row(at.x, 0);
     const int bias = (first_y - y + block.y.axis.kernel - 1) * edge + first_x - x + block.x.axis.kernel - 1;
     NATTEN_UNROLL
     for (int row = 0; row < kPatchRows; row++) {
@@ -66,7 +66,7 @@ NATTEN_HD void window_dkv(M& m, const WindowCall& call, int64_t head, int place,
   const Lines q_lines = lines_of(block, call.q), dout_lines = lines_of(block, call.dout),
               lse_lines = lines_of(block, call.lse);
   const auto load = [&](int64_t image, int stage) {
-    m.copy_stats(memory.stats + stage * call.patching.rows(), image_of<const float>(call.lse, image, head),
+    m.copy_stats(memory.stats() + stage * call.patching.rows(), image_of<const float>(call.lse, image, head),
                  image_of<const float>(call.mean, image, head), lse_lines, block);
     m.copy_box(memory.pane(stage, 0), image_of<const T>(call.q, image, head), q_lines, memory.pane(stage, 1),
                image_of<const T>(call.dout, image, head), dout_lines, block);
@@ -74,7 +74,7 @@ NATTEN_HD void window_dkv(M& m, const WindowCall& call, int64_t head, int place,
   load_first(m, call, part, load);
   const float* const rpb = call.rpb == nullptr ? nullptr : call.rpb + head * call.entries;
   m.each(call.entries + 1, [&](int i) {
-    memory.bias[i] = i == call.entries ? M::minus_infinity() : rpb == nullptr ? 0.0f : rpb[i] * kLog2E;
+    memory.bias()[i] = i == call.entries ? M::minus_infinity() : rpb == nullptr ? 0.0f : rpb[i] * kLog2E;
   });
   list_columns(m, call, block);
   m.steps([&](int patch) { return steps_of(audience_of_patch(call, block, patch)); });
@@ -103,7 +103,7 @@ NATTEN_HD void window_dkv(M& m, const WindowCall& call, int64_t head, int place,
       m.clear(slope);
       m.multiply_transposed(weight, keys, memory.pane(stage, 0), step);
       m.multiply_transposed(slope, values, memory.pane(stage, 1), step);
-      m.pair_listed(weight, slope, step, memory.stats + stage * call.patching.rows(),
+      m.pair_listed(weight, slope, step, memory.stats() + stage * call.patching.rows(),
                     [&](auto, float bias, const QueryStats& query, float& w, float& s) {
                       w = M::exp2(w * factor + (bias - query.lse * kLog2E));
                       s = w * (s - query.mean);
@@ -111,8 +111,8 @@ NATTEN_HD void window_dkv(M& m, const WindowCall& call, int64_t head, int place,
       m.multiply(dv_sum, weight, memory.pane(stage, 1), step);
       m.multiply(dk_sum, slope, memory.pane(stage, 0), step);
     }
-    m.store(dk_sum, m.rows([&](int) { return static_cast<float>(p.scale); }), image_of<T>(call.dk, image, head), dk_at);
-    m.store(dv_sum, m.rows([](int) { return 1.0f; }), image_of<T>(call.dv, image, head), dv_at);
+    m.store(dk_sum, m.rows([&](int, int) { return static_cast<float>(p.scale); }), image_of<T>(call.dk, image, head), dk_at);
+    m.store(dv_sum, m.rows([](int, int) { return 1.0f; }), image_of<T>(call.dv, image, head), dv_at);
     stage = next_stage(m, call, stage, next, load);
   }
 }

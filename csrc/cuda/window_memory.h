@@ -19,11 +19,13 @@ struct QueryStats {
   float lse, mean;
 };
 
-// A row of a patch along one axis: its window in places of the patch's box, and the bias entry of the box's first key.
-struct PatchRow {
-  int low, high, bias;
-  bool exists;
+// The patches of a class: the box of keys that each sees, and the bias entry of the first row and the first key.
+struct PatchClass {
+  int down, across, entry_y, entry_x;
 };
+
+// The entries of a head's bias, lines kBiasPitch apart; behind the last line and the last entry of each, minus infinity.
+constexpr int kBiasPitch = 2 * kWindowLimit, kBiasValues = kBiasPitch * kBiasPitch;
 
 // Groups of eight columns of the largest box of keys.
 static_assert((2 * kWindowLimit - 1) * (2 * kWindowLimit - 1) < 256, "an entry and the one behind the last fit a byte");
@@ -50,52 +52,62 @@ NATTEN_HD int pane_place(int row, int piece) {
   return row * kRow + ((piece ^ turn) * 16);
 }
 
-template <class T, int kDim>
-struct WindowMemory {
-  T* panes;
-  T* rows;        // forward: the patches' own queries, a pane of each stage
-  float* tables;  // forward and dq: what is added to the scores, one of kGroups * kGroupValues per class of patches
-  PatchRow* patch_rows[kPlane];  // forward and dq: of each class
-  unsigned long long* full;      // forward: barriers on which a stage's copies arrive
-  int* done;                     // forward: patches that are done with a stage
-  float* bias;                   // the entries; for dk, dv also minus infinity, for keys that are not seen
-  QueryStats* stats;             // dk, dv: per pane row
-  unsigned short* columns;       // dk, dv: per patch and column, its pane row
-  unsigned char* bias_places;    // dk, dv: per patch in table order, the entry of `bias`
+// Where it all lies, in bytes from the start; the host lays it out.
+struct WindowLayout {
+  int rows;         // forward: the patches' own queries, a pane of each stage; before them the panes
+  int tables;       // forward and dq: what is added to the scores, one of groups * kGroupValues per class of patches
+  int classes;      // dq: of each class
+  int full;         // forward: barriers on which a stage's copies arrive
+  int done;         // forward: patches that are done with a stage
+  int bias;         // the entries; for dk, dv in a row, and behind them minus infinity, for keys that are not seen
+  int stats;        // dk, dv: per pane row
+  int columns;      // dk, dv: per patch and column, its pane row
+  int bias_places;  // dk, dv: per patch in table order, the entry of `bias`
   int pane_values, row_values;
+  int64_t bytes;
+};
 
-  NATTEN_HD T* pane(int stage, int which) const { return panes + (stage * 2 + which) * pane_values; }
+inline WindowLayout lay_out(WindowPass pass, const Patching& t, int groups, int entries, int stages, int dim,
+                            size_t element) {
+  WindowLayout layout{};
+  const bool keys = pass == WindowPass::kKeyGradient, forward = pass == WindowPass::kForward;
+  const auto take = [&](size_t bytes) {
+    const int64_t at = layout.bytes;
+    layout.bytes += static_cast<int64_t>(bytes + 127) / 128 * 128;
+    return static_cast<int>(at);
+  };
+  layout.pane_values = (t.rows() + 7) / 8 * 8 * dim;
+  layout.row_values = t.warps() * kPatchRows * dim;
+  take(element * layout.pane_values * 2 * stages);
+  layout.rows = take(forward ? element * layout.row_values * stages : 0);
+  layout.tables = take(keys ? 0 : sizeof(float) * kGroupValues * groups * t.tables);
+  layout.classes = take(pass == WindowPass::kQueryGradient ? sizeof(PatchClass) * t.tables : 0);
+  layout.stats = take(keys ? sizeof(QueryStats) * t.rows() * stages : 0);
+  layout.columns = take(keys ? sizeof(short) * t.warps() * groups * 8 : 0);
+  layout.bias_places = take(keys ? static_cast<size_t>(t.warps()) * groups * kGroupValues : 0);
+  layout.full = take(forward ? sizeof(unsigned long long) * stages : 0);
+  layout.done = take(forward ? sizeof(int) * stages : 0);
+  layout.bias = take(sizeof(float) * (keys ? entries + 1 : kBiasValues));
+  return layout;
+}
 
-  NATTEN_HD T* rows_pane(int stage) const { return rows + stage * row_values; }
+template <class T>
+struct WindowMemory {
+  char* base;
+  const WindowLayout& at;
 
-  // Lays it out from `base` (null to measure) and returns the bytes.
-  NATTEN_HD size_t place(char* base, WindowPass pass, const Patching& t, int groups, int entries, int stages) {
-    size_t used = 0;
-    const auto take = [&](size_t bytes) {
-      char* const at = base == nullptr ? nullptr : base + used;
-      used += (bytes + 127) / 128 * 128;
-      return at;
-    };
-    pane_values = (t.rows() + 7) / 8 * 8 * kDim;
-    panes = reinterpret_cast<T*>(take(sizeof(T) * pane_values * 2 * stages));
-    row_values = t.warps() * kPatchRows * kDim;
-    rows = reinterpret_cast<T*>(take(pass == WindowPass::kForward ? sizeof(T) * row_values * stages : 0));
-    if (pass != WindowPass::kKeyGradient) {
-      tables = reinterpret_cast<float*>(take(sizeof(float) * kGroupValues * groups * t.tables));
-      NATTEN_UNROLL
-      for (int a = 0; a < kPlane; a++) {
-        patch_rows[a] = reinterpret_cast<PatchRow*>(take(sizeof(PatchRow) * t.patches[a] * kPatch));
-      }
-    } else {
-      stats = reinterpret_cast<QueryStats*>(take(sizeof(QueryStats) * t.rows() * stages));
-      columns = reinterpret_cast<unsigned short*>(take(sizeof(short) * t.warps() * groups * 8));
-      bias_places = reinterpret_cast<unsigned char*>(take(t.warps() * groups * kGroupValues));
-    }
-    full = reinterpret_cast<unsigned long long*>(take(sizeof(*full) * stages));
-    done = reinterpret_cast<int*>(take(sizeof(*done) * stages));
-    bias = reinterpret_cast<float*>(take(sizeof(float) * (entries + 1)));
-    return used;
+  NATTEN_HD T* pane(int stage, int which) const {
+    return reinterpret_cast<T*>(base) + (stage * 2 + which) * at.pane_values;
   }
+  NATTEN_HD T* rows_pane(int stage) const { return reinterpret_cast<T*>(base + at.rows) + stage * at.row_values; }
+  NATTEN_HD float* tables() const { return reinterpret_cast<float*>(base + at.tables); }
+  NATTEN_HD PatchClass* classes() const { return reinterpret_cast<PatchClass*>(base + at.classes); }
+  NATTEN_HD unsigned long long* full() const { return reinterpret_cast<unsigned long long*>(base + at.full); }
+  NATTEN_HD int* done() const { return reinterpret_cast<int*>(base + at.done); }
+  NATTEN_HD float* bias() const { return reinterpret_cast<float*>(base + at.bias); }
+  NATTEN_HD QueryStats* stats() const { return reinterpret_cast<QueryStats*>(base + at.stats); }
+  NATTEN_HD unsigned short* columns() const { return reinterpret_cast<unsigned short*>(base + at.columns); }
+  NATTEN_HD unsigned char* bias_places() const { return reinterpret_cast<unsigned char*>(base + at.bias_places); }
 };
 
 }  // namespace natten::cuda

@@ -10,20 +10,25 @@
 //
 // A machine M has
 //   Element, kDim, kGroups (of eight columns), kSteps (of two groups)
-//   Rows<V>       a value per row: rows(f(row)), rows_of(rows, f(row, value))
+//   Rows<V>       a value per row: rows(f(patch, row of the patch)), rows_of(rows, f(row, value))
 //   Strip         rows x 16 scores; Sums: rows x kDim
 //   Operand       rows x kDim of a tensor: operand(image, offsets)
-//   each(count, f), sync(), commit(), wait(pending)
+//   each(count, f), each_lane(f(patch, lane)): for every patch and each of kLanes
+//   sync(), commit(), wait(pending), hidden(flag): the flag, of which the compiler knows nothing
 //   copy_box(pane, image, lines, pane, image, lines, block)   starts copying the box of two tensors
-//   copy_rows(pane, image, offsets)       and of the patches' own rows; operand_of(pane): those
+//   copy_rows(pane, image, offsets)               and of the patches' own rows; operand_of(pane): those, which
+//   place_rows(f(patch, row) -> pane row)         lie there
+//   prefetch(image, offsets)                      rows, soon wanted
 //   kBulk: copies by the tensor engine. copy_in_bulk(stage, call, block, image, head, kv_head) asks for those of a
 //   stage, wait_for_bulk(stage); once(f): one thread of the block; release(stage, f): one of the last patch that is
-//   done with it place_rows(f(row) -> pane row)        where operand_of looks prefetch(image, offsets) rows, soon
-//   wanted hidden(flag)                          the flag, of which the compiler knows nothing columns(f(patch) ->
-//   first row of a pane, f(column) -> rows from there), tables(f(patch) -> number) begin(strip, step) the table's
-//   values multiply_transposed(strip, operand, pane, step) strip += operand pane^T multiply(sums, strip, pane, step)
-//   sums += strip pane, strip rounded to Element row_max, row_sum and what finishes them        over strips, into Rows;
-//   any(rows, f(value)): of a patch store(sums, factor, image, offsets)
+//   done with it
+//   columns(f(patch) -> first row of a pane, f(patch, column) -> rows from there), tables(f(patch) -> number)
+//   steps(f(patch) -> number), within(step)         steps that patches take
+//   begin(strip, step)                              the table's values
+//   multiply_transposed(strip, operand, pane, step) strip += operand pane^T
+//   multiply(sums, strip, pane, step)               sums += strip pane, strip rounded to Element
+//   row_max, row_sum and what finishes them         over strips, into Rows; any(rows, f(value)): of a patch
+//   store(sums, factor, image, offsets)
 #pragma once
 
 #include "window_memory.h"
@@ -40,45 +45,62 @@ struct WindowCall {
   int entries;
   int groups;  // of eight columns that a patch meets: kGroups of the machine, or, where they are listed, an even number
   int stages;  // boxes on chip: 2 to 4, the next images' arrive while one is worked on; 1: they wait for each other
+  Divisor by_heads, by_places;
+  WindowLayout layout;
 };
+
+inline WindowLayout layout_of(const WindowCall& call, WindowPass pass, size_t element) {
+  return lay_out(pass, call.patching, call.groups, call.entries, call.stages, static_cast<int>(call.p.dim), element);
+}
 
 // Sums of weights within which none overflows an element and those that count keep all of its digits.
 constexpr float kLeastSum = 0.03125f, kLargestSum = 32768.0f;
 
 inline int groups_of(const Patching& t, bool rows_are_queries) {
-  if (!rows_are_queries) return (t.columns + 15) / 16 * 2;
-  return t.columns <= kSmallGroups * 8 ? kSmallGroups : kKeyGroups;
+  if (!rows_are_queries) return t.groups;
+  return t.groups <= kSmallGroups ? kSmallGroups : kKeyGroups;
 }
 
-// Where row `row` of a block lies in an image of `view`, in elements; a row that does not exist has one that does.
-NATTEN_HD int row_offset(const WindowCall& call, const Block& block, const View& view, int row) {
-  const int patch = row / kPatchRows, i = row % kPatchRows, across = call.patching.patches[1];
-  const int y = block.y.clamped(block.y.row(patch / across, i / kPatch));
-  const int x = block.x.clamped(block.x.row(patch % across, i % kPatch));
+// Where a patch lies in its block, in patches.
+struct PatchPlace {
+  int y, x;
+};
+NATTEN_HD PatchPlace place_of(const WindowCall& call, int patch) {
+  const int y = call.patching.by_patches.quotient(patch);
+  return {y, patch - y * call.patching.patches[1]};
+}
+NATTEN_HD bool row_exists(const WindowCall& call, const Block& block, int patch, int row) {
+  const PatchPlace at = place_of(call, patch);
+  return block.y.exists(at.y, row / kPatch) && block.x.exists(at.x, row % kPatch);
+}
+// Where a row of a patch lies in an image of `view`, in elements; a row that does not exist has one that does.
+NATTEN_HD int row_offset(const WindowCall& call, const Block& block, const View& view, int patch, int row) {
+  const PatchPlace at = place_of(call, patch);
+  const int y = block.y.clamped(block.y.row(at.y, row / kPatch)), x = block.x.clamped(block.x.row(at.x, row % kPatch));
   return (y * block.y.dilation + block.y.residue) * static_cast<int>(view.axis[1]) +
          (x * block.x.dilation + block.x.residue) * static_cast<int>(view.axis[2]);
 }
-NATTEN_HD bool row_exists(const WindowCall& call, const Block& block, int row) {
-  const int patch = row / kPatchRows, i = row % kPatchRows, across = call.patching.patches[1];
-  return block.y.exists(patch / across, i / kPatch) && block.x.exists(patch % across, i % kPatch);
-}
-NATTEN_HD int kv_head_of(const Problem& p, int64_t head) {
-  return static_cast<int>(head) / (static_cast<int>(p.heads) / static_cast<int>(p.kv_heads));
-}
 template <class M>
 NATTEN_HD auto offsets_of(M& m, const WindowCall& call, const Block& block, const View& view) {
-  return m.rows([&](int row) { return row_offset(call, block, view, row); });
+  return m.rows([&](int patch, int row) { return row_offset(call, block, view, patch, row); });
 }
 // The same to write to: -1 where there is no row.
 template <class M>
 NATTEN_HD auto targets_of(M& m, const WindowCall& call, const Block& block, const View& view) {
-  return m.rows([&](int row) { return row_exists(call, block, row) ? row_offset(call, block, view, row) : -1; });
+  return m.rows([&](int patch, int row) {
+    return row_exists(call, block, patch, row) ? row_offset(call, block, view, patch, row) : -1;
+  });
+}
+NATTEN_HD int kv_head_of(const Problem& p, int64_t head) {
+  if (p.heads == p.kv_heads) return static_cast<int>(head);
+  return static_cast<int>(head) / (static_cast<int>(p.heads) / static_cast<int>(p.kv_heads));
 }
 
 // Where it lies in a pane of the patches' own rows.
-NATTEN_HD int rows_place(const WindowCall& call, int row) {
-  const int patch = row / kPatchRows, i = row % kPatchRows, across = call.patching.patches[1];
-  return (patch / across * kPatch + i / kPatch) * across * kPatch + patch % across * kPatch + i % kPatch;
+NATTEN_HD int rows_place(const WindowCall& call, int patch, int row) {
+  const PatchPlace at = place_of(call, patch);
+  const int across = call.patching.patches[1] * kPatch;
+  return (at.y * kPatch + row / kPatch) * across + at.x * kPatch + row % kPatch;
 }
 
 template <class T>
@@ -103,76 +125,126 @@ NATTEN_HD Lines lines_of(const Block& block, const View& view) {
           block.y.dilation * down, block.x.dilation * across};
 }
 
-// What is added to the scores before they are scaled: bias / scale where a query sees a key, else minus infinity; one
-// table for each class of patches. Syncs before, and wants a sync after it.
+// The keys that a patch sees.
+struct Keys {
+  Span y, x;
+  NATTEN_HD Columns columns() const { return {y.last - y.first + 1, x.last - x.first + 1}; }
+};
+NATTEN_HD Keys keys_of(const WindowCall& call, const Block& block, int patch) {
+  const PatchPlace at = place_of(call, patch);
+  return {block.y.keys(at.y), block.x.keys(at.x)};
+}
+
+// Steps of sixteen columns: a patch that sees fewer keys than others takes fewer. The first ones all take, so that their
+// work is one piece for the compiler.
 template <class M>
-NATTEN_HD void make_tables(M& m, const WindowCall& call, const Block& block, int64_t head) {
-  auto& memory = m.memory();
-  const float inverse = static_cast<float>(1.0 / call.p.scale);
-  const float* const rpb = call.rpb == nullptr ? nullptr : call.rpb + head * call.entries;
-  m.each(call.entries, [&](int i) { memory.bias[i] = rpb == nullptr ? 0.0f : rpb[i] * inverse; });
-  const int across = call.patching.patches[1];
-  const PatchClasses ys = classes_of(block.y, call.patching.patches[0]), xs = classes_of(block.x, across);
-  NATTEN_UNROLL
-  for (int a = 0; a < kPlane; a++) {
-    const PatchAxis& axis = a == 0 ? block.y : block.x;
-    const PatchClasses& classes = a == 0 ? ys : xs;
-    m.each(classes.count * kPatch, [&](int i) {
-      const int patch = classes.leader(i / kPatch), start = key_start(axis.axis, axis.side, axis.row(patch, 0));
-      const int place = axis.row(patch, i % kPatch);
-      const Span seen = window_span(axis.axis, axis.clamped(place));
-      memory.patch_rows[a][i] = {seen.first - start, seen.last - start, start - place + axis.axis.kernel - 1,
-                                 place < axis.axis.group};
-    });
+struct Steps {
+  // The one whose scores say how large scores are: the lines in the middle, of which all rows see some.
+  static constexpr int kMiddle = M::kSteps / 3;
+  static constexpr int kAlways = M::kSteps / 2 + 1;
+  static_assert(kMiddle < kAlways, "all take the one in the middle");
+  NATTEN_HD static int of(const Columns& columns) {
+    const int steps = (columns.groups() + 1) / 2;
+    return steps > kAlways ? steps : kAlways;
   }
-  m.tables([&](int patch) { return ys.rank(patch / across) * xs.count + xs.rank(patch % across); });
-  m.sync();
-  const int edge = 2 * block.x.axis.kernel - 1;
-  const Columns columns{block.y.side, block.x.side};
-  // What a thread of the products holds of eight columns: two of them, of two rows.
-  m.each(M::kGroups * kLanes, [&](int i) {
-    const int row = i % kLanes / 4, column = i / kLanes * 8 + i % 4 * 2;
-    int ky[2], kx[2];
-    columns.place(column, &ky[0], &kx[0]);
-    columns.place(column + 1, &ky[1], &kx[1]);
-    for (int ty = 0; ty < ys.count; ty++) {
-      const PatchRow* const y_rows = memory.patch_rows[0] + ty * kPatch + row / kPatch;
-      const PatchRow y[2] = {y_rows[0], y_rows[2]};
-      for (int tx = 0; tx < xs.count; tx++) {
-        const PatchRow x = memory.patch_rows[1][tx * kPatch + row % kPatch];
+};
+
+// What a row sees of the keys of its patch along one axis, the first key being number 0; `entry`: key 0's in the bias.
+// A row that does not exist is like the last that does.
+struct Sight {
+  int low, count, entry;
+  NATTEN_HD int of(int key, int unseen) const {
+    return static_cast<unsigned>(key - low) < static_cast<unsigned>(count) ? entry + key : unseen;
+  }
+};
+NATTEN_HD Sight sight_of(const PatchAxis& a, int row, int first_key) {
+  const int place = a.clamped(row);
+  const Span seen = window_span(a.axis, place);
+  return {seen.first - first_key, seen.last - seen.first + 1, first_key - place + a.axis.kernel - 1};
+}
+
+// The head's bias / scale, for make_tables.
+template <class M>
+NATTEN_HD void load_bias(M& m, const WindowCall& call, const Block& block, int64_t head) {
+  const float inverse = M::reciprocal(static_cast<float>(call.p.scale));
+  const float* const rpb = call.rpb == nullptr ? nullptr : call.rpb + head * call.entries;
+  const int down = 2 * block.y.axis.kernel - 1, across = 2 * block.x.axis.kernel - 1;
+  m.each(kBiasValues, [&](int i) {
+    const int y = i / kBiasPitch, x = i % kBiasPitch;
+    const bool exists = y < down && x < across;
+    m.memory().bias()[i] = !exists ? M::minus_infinity() : rpb == nullptr ? 0.0f : rpb[y * across + x] * inverse;
+  });
+}
+
+// What is added to the scores before they are scaled: bias / scale where a query sees a key, else minus infinity; one
+// table for each class of patches. Wants the bias before, and a sync after it.
+template <bool kClasses, class M>
+NATTEN_HD void make_tables(M& m, const WindowCall& call, const Block& block) {
+  auto& memory = m.memory();
+  const PatchClasses ys = classes_of(block.y, call.patching.patches[0]),
+                     xs = classes_of(block.x, call.patching.patches[1]);
+  const auto rank = [&](int patch) {
+    const PatchPlace at = place_of(call, patch);
+    return ys.rank(at.y) * xs.count + xs.rank(at.x);
+  };
+  m.tables(rank);
+  m.each_lane([&](int patch, int lane) {
+    const PatchPlace at = place_of(call, patch);
+    if (!ys.leads(at.y) || !xs.leads(at.x)) return;
+    const Keys keys = keys_of(call, block, patch);
+    const Columns columns = keys.columns();
+    // What a thread of the products holds of eight columns: two of them, of two rows that are two lines apart.
+    const int row = lane / 4, pair = lane % 4 * 2;
+    const Sight x = sight_of(block.x, block.x.row(at.x, row % kPatch), keys.x.first);
+    const Sight ys_of_rows[2] = {sight_of(block.y, block.y.row(at.y, row / kPatch), keys.y.first),
+                                 sight_of(block.y, block.y.row(at.y, row / kPatch + 2), keys.y.first)};
+    if (kClasses && lane == 0) memory.classes()[rank(patch)] = {columns.down, columns.across, ys_of_rows[0].entry, x.entry};
+    float* to = memory.tables() + rank(patch) * (M::kGroups * kGroupValues) + lane * 4;
+    const float* const bias = memory.bias();
+    const int unseen = kBiasPitch - 1;
+    const auto fill = [&](int groups, int log, int first_x) {
+      const int mask = (1 << log) - 1;
+      const int entry_x[2] = {x.of(first_x + (pair & mask), unseen), x.of(first_x + ((pair + 1) & mask), unseen)};
+      for (int column = pair; column < groups * 8; column += 8, to += kGroupValues) {
+        const int key_y[2] = {column >> log, (column + 1) >> log};
         Quad values;
         NATTEN_UNROLL
         for (int j = 0; j < 4; j++) {
-          const PatchRow& y_row = y[j / 2];
-          const int key_y = ky[j % 2], key_x = kx[j % 2];
-          const bool seen = column + j % 2 < columns.count() && key_y >= y_row.low && key_y <= y_row.high &&
-                            key_x >= x.low && key_x <= x.high;
-          const float value = seen ? memory.bias[(y_row.bias + key_y) * edge + x.bias + key_x] : M::minus_infinity();
-          values.at[j] = y_row.exists && x.exists ? value : 0.0f;
+          values.at[j] = bias[ys_of_rows[j / 2].of(key_y[j % 2], unseen) * kBiasPitch + entry_x[j % 2]];
         }
-        float* const to = memory.tables + (ty * xs.count + tx) * M::kGroups * kGroupValues + i * 4;
         *reinterpret_cast<Quad*>(to) = values;
       }
+    };
+    // Padding is seen by no row, and so is what the last step has more.
+    const int lines = columns.line_groups();
+    int all = 2 * Steps<M>::of(columns);
+    if (all > M::kGroups) all = M::kGroups;
+    if (columns.across <= 8) {
+      fill(all, columns.log(), 0);
+    } else {
+      fill(lines, 3, 0);
+      fill(all - lines, columns.rest_log(), 8);
     }
   });
 }
 
-// The first pane row of a patch's box of keys.
-NATTEN_HD int key_row(const WindowCall& call, const Block& block, int patch) {
-  const int across = call.patching.patches[1];
-  return block.pane_row(key_start(block.y.axis, block.y.side, block.y.row(patch / across, 0)),
-                        key_start(block.x.axis, block.x.side, block.x.row(patch % across, 0)));
-}
+// Where the columns of each patch lie, and how many steps it takes.
 template <class M>
 NATTEN_HD void find_columns(M& m, const WindowCall& call, const Block& block) {
-  const Columns columns{block.y.side, block.x.side};
-  m.columns([&](int patch) { return key_row(call, block, patch); },
-            [&](int column) {
-              // Behind the end of the box, its last token.
-              int ky, kx;
-              columns.place(column < columns.count() ? column : columns.count() - 1, &ky, &kx);
-              return ky * block.pitch + kx;
-            });
+  m.columns(
+      [&](int patch) {
+        const Keys keys = keys_of(call, block, patch);
+        return block.pane_row(keys.y.first, keys.x.first);
+      },
+      [&](int patch, int column) {
+        // Of padding, the last key of a line.
+        const Columns columns = keys_of(call, block, patch).columns();
+        int ky, kx;
+        columns.place(column, &ky, &kx);
+        return (ky < columns.down ? ky : columns.down - 1) * block.pitch +
+               (kx < columns.across ? kx : columns.across - 1);
+      });
+  m.steps([&](int patch) { return Steps<M>::of(keys_of(call, block, patch).columns()); });
 }
 
 // Boxes of the next images arrive in the other stages while one is worked on; load(image, stage) starts a copy.
@@ -221,13 +293,13 @@ NATTEN_HD void window_forward(M& m, const WindowCall& call, int64_t head, int pl
   if (!block.exists) return;
   const int kv_head = kv_head_of(p, head);
   auto& memory = m.memory();
-  const Lines k_at = lines_of(block, call.k), v_at = lines_of(block, call.v);
-  const auto q_at = offsets_of(m, call, block, call.q);
-  m.place_rows([&](int row) { return rows_place(call, row); });
+  m.place_rows([&](int patch, int row) { return rows_place(call, patch, row); });
   // In bulk, the last warp that is done with a stage has it filled again; else all threads copy, in step.
   const auto load_in_bulk = [&](int64_t image, int stage) {
     if (image < p.batch) m.copy_in_bulk(stage, call, block, image, head, kv_head);
   };
+  const Lines k_at = lines_of(block, call.k), v_at = lines_of(block, call.v);
+  typename M::template Rows<int> q_at;
   const auto load = [&](int64_t image, int stage) {
     m.copy_box(memory.pane(stage, 0), image_of<const T>(call.k, image, kv_head), k_at, memory.pane(stage, 1),
                image_of<const T>(call.v, image, kv_head), v_at, block);
@@ -238,11 +310,14 @@ NATTEN_HD void window_forward(M& m, const WindowCall& call, int64_t head, int pl
       for (int stage = 0; stage < call.stages; stage++) load_in_bulk(part + stage * call.parts, stage);
     });
   } else {
+    q_at = offsets_of(m, call, block, call.q);
     load_first(m, call, part, load);
   }
+  load_bias(m, call, block, head);
   const auto out_at = targets_of(m, call, block, call.out), lse_at = targets_of(m, call, block, call.lse);
-  make_tables(m, call, block, head);
   find_columns(m, call, block);
+  m.sync();
+  make_tables<false>(m, call, block);
   const float factor = static_cast<float>(p.scale) * kLog2E;
   if constexpr (M::kBulk) {
     m.sync();
@@ -252,7 +327,7 @@ NATTEN_HD void window_forward(M& m, const WindowCall& call, int64_t head, int pl
 
   // Weights are 2^(score - base), where any base does that keeps them and their sum in range: it is the largest score
   // of a few columns in the middle, and where that will not do, of all.
-  constexpr int kMiddle = M::kSteps / 2;
+  constexpr int kMiddle = Steps<M>::kMiddle, kAlways = Steps<M>::kAlways;
   int stage = 0;
   for (int64_t image = part; image < p.batch; image += call.parts) {
     if constexpr (M::kBulk) {
@@ -267,7 +342,7 @@ NATTEN_HD void window_forward(M& m, const WindowCall& call, int64_t head, int pl
       m.begin(scores, step);
       m.multiply_transposed(scores, queries, keys, step);
     };
-    auto top = m.rows([](int) { return M::minus_infinity(); });
+    auto top = m.rows([](int, int) { return M::minus_infinity(); });
     score(kMiddle);
     m.row_max(scores, kMiddle, top);
     m.finish_row_max(top);
@@ -275,11 +350,12 @@ NATTEN_HD void window_forward(M& m, const WindowCall& call, int64_t head, int pl
     auto total = top;
     typename M::Sums sum;
     for (bool again = m.hidden(false);; again = m.hidden(true)) {
-      total = m.rows([](int) { return 0.0f; });
+      total = m.rows([](int, int) { return 0.0f; });
       sum.clear();
       NATTEN_UNROLL
       for (int i = 0; i < M::kSteps; i++) {
-        const int step = (kMiddle + i) % M::kSteps;
+        const int step = i == 0 ? kMiddle : i <= kMiddle ? i - 1 : i;
+        if (i >= kAlways && !m.within(step)) break;
         if (i > 0) score(step);
         m.each_score(scores, step, [&](auto row, float& x) { x = M::exp2(x * factor - base[row]); });
         m.row_sum(scores, step, total);
@@ -288,12 +364,14 @@ NATTEN_HD void window_forward(M& m, const WindowCall& call, int64_t head, int pl
       m.finish_row_sum(total);
       if (again || !m.any(total, [](float x) { return !(x > kLeastSum && x < kLargestSum); })) break;
       NATTEN_UNROLL
-      for (int i = 0; i < M::kSteps; i++) {
-        const int step = (kMiddle + 1 + i) % M::kSteps;
+      for (int step = 0; step < M::kSteps; step++) {
+        if (step == kMiddle) continue;
+        if (step >= kAlways && !m.within(step)) break;
         score(step);
         m.row_max(scores, step, top);
       }
-      // Every row that exists sees a key, and the others have no minus infinity.
+      score(kMiddle);
+      // Every row sees a key.
       m.finish_row_max(top);
       base = m.rows_of(top, [&](auto, float x) { return x * factor; });
     }
@@ -316,25 +394,20 @@ NATTEN_HD void window_forward(M& m, const WindowCall& call, int64_t head, int pl
 template <class M>
 NATTEN_HD void fold_slopes(M& m, const WindowCall& call, const Block& block, float* to) {
   auto& memory = m.memory();
-  const PatchClasses ys = classes_of(block.y, call.patching.patches[0]),
-                     xs = classes_of(block.x, call.patching.patches[1]);
+  const int classes = classes_of(block.y, call.patching.patches[0]).count *
+                      classes_of(block.x, call.patching.patches[1]).count;
   const int edge = 2 * block.x.axis.kernel - 1;
-  const Columns columns{block.y.side, block.x.side};
   m.each(call.entries, [&](int entry) {
     const int ey = entry / edge, ex = entry % edge;
     float sum = 0.0f;
-    for (int ty = 0; ty < ys.count; ty++) {
-      for (int tx = 0; tx < xs.count; tx++) {
-        const int key_y = ey - memory.patch_rows[0][ty * kPatch].bias,
-                  key_x = ex - memory.patch_rows[1][tx * kPatch].bias;
-        const float* const slopes = memory.tables + (ty * xs.count + tx) * M::kGroups * kGroupValues;
-        NATTEN_UNROLL
-        for (int row = 0; row < kPatchRows; row++) {
-          const int ky = key_y + row / kPatch, kx = key_x + row % kPatch;
-          if (ky >= 0 && ky < block.y.side && kx >= 0 && kx < block.x.side) {
-            sum += slopes[table_place(row, columns.at(ky, kx))];
-          }
-        }
+    for (int i = 0; i < classes; i++) {
+      const PatchClass at = memory.classes()[i];
+      const Columns columns{at.down, at.across};
+      const float* const slopes = memory.tables() + i * (M::kGroups * kGroupValues);
+      NATTEN_UNROLL
+      for (int row = 0; row < kPatchRows; row++) {
+        const int ky = ey - at.entry_y + row / kPatch, kx = ex - at.entry_x + row % kPatch;
+        if (ky >= 0 && ky < at.down && kx >= 0 && kx < at.across) sum += slopes[table_place(row, columns.at(ky, kx))];
       }
     }
     to[entry] = sum;
@@ -364,9 +437,12 @@ NATTEN_HD void window_dq(M& m, const WindowCall& call, int64_t head, int place, 
              dout_at = offsets_of(m, call, block, call.dout), lse_at = offsets_of(m, call, block, call.lse);
   const auto dq_at = targets_of(m, call, block, call.dq), mean_at = targets_of(m, call, block, call.lse);
   // A row that does not exist has weights of zero.
-  const auto missing = m.rows([&](int row) { return row_exists(call, block, row) ? 0.0f : -M::minus_infinity(); });
-  make_tables(m, call, block, head);
+  const auto missing = m.rows(
+      [&](int patch, int row) { return row_exists(call, block, patch, row) ? 0.0f : -M::minus_infinity(); });
+  load_bias(m, call, block, head);
   find_columns(m, call, block);
+  m.sync();
+  make_tables<kBiasGradient>(m, call, block);
   const float factor = static_cast<float>(p.scale) * kLog2E;
   typename M::Strip slopes[M::kSteps];
   if constexpr (kBiasGradient) {
@@ -394,6 +470,7 @@ NATTEN_HD void window_dq(M& m, const WindowCall& call, int64_t head, int place, 
     sum.clear();
     NATTEN_UNROLL
     for (int step = 0; step < M::kSteps; step++) {
+      if (step >= Steps<M>::kAlways && !m.within(step)) break;
       typename M::Strip weight, slope;
       m.begin(weight, step);
       m.clear(slope);
@@ -404,12 +481,12 @@ NATTEN_HD void window_dq(M& m, const WindowCall& call, int64_t head, int place, 
       if constexpr (kBiasGradient) m.add(slopes[step], slope, step);
       m.multiply(sum, slope, memory.pane(stage, 0), step);
     }
-    m.store(sum, m.rows([&](int) { return static_cast<float>(p.scale); }), image_of<T>(call.dq, image, head), dq_at);
+    m.store(sum, m.rows([&](int, int) { return static_cast<float>(p.scale); }), image_of<T>(call.dq, image, head), dq_at);
     stage = next_stage(m, call, stage, next, load);
   }
   if constexpr (kBiasGradient) {
     // The tables are no longer wanted: patches of a class add up there, one after the other.
-    m.each(M::kGroups * kGroupValues * call.patching.tables, [&](int i) { memory.tables[i] = 0.0f; });
+    m.each(M::kGroups * kGroupValues * call.patching.tables, [&](int i) { memory.tables()[i] = 0.0f; });
     for (int patch = 0; patch < call.patching.warps(); patch++) {
       m.sync();
       m.add_to_table(slopes, patch);

@@ -26,9 +26,12 @@ void run(WindowCall& call, bool with_small_groups, int most, int widest) {
   call.groups = groups_of(call.patching, true);
   const auto queries = [&](auto groups) {
     using Machine = WindowHost<T, kDim, decltype(groups)::value, false>;
-    Machine forward(WindowPass::kForward, call);
+    const auto lay = [&](WindowPass pass) { call.layout = layout_of(call, pass, sizeof(T)); };
+    lay(WindowPass::kForward);
+    Machine forward(call);
     each_block([&](int64_t head, int place, int part) { window_forward(forward, call, head, place, part); });
-    Machine dq(WindowPass::kQueryGradient, call);
+    lay(WindowPass::kQueryGradient);
+    Machine dq(call);
     each_block([&](int64_t head, int place, int part) { window_dq<kBias>(dq, call, head, place, part); });
   };
   if (call.groups == kSmallGroups && with_small_groups) {
@@ -40,7 +43,8 @@ void run(WindowCall& call, bool with_small_groups, int most, int widest) {
   if (p.heads != p.kv_heads) return;
   call.patching = patching_of(p, most, widest, false);
   call.groups = groups_of(call.patching, false);
-  WindowHost<T, kDim, 2, true> dkv(WindowPass::kKeyGradient, call);
+  call.layout = layout_of(call, WindowPass::kKeyGradient, sizeof(T));
+  WindowHost<T, kDim, 2, true> dkv(call);
   each_block([&](int64_t head, int place, int part) { window_dkv(dkv, call, head, place, part); });
 }
 
