@@ -54,14 +54,7 @@ class WindowMachine {
         maps_(maps),
         groups_(call.groups),
         // From one lane, which tells the compiler that all have the same.
-        warp_(__shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x / 32), 0)) {
-#if NATTEN_HOPPER
-    if (kBulk && threadIdx.x == 0) {
-      for (int i = 0; i < call.stages; i++) hopper::barrier_init(full(i), 1), memory_.done()[i] = 0;
-      hopper::barriers_visible();
-    }
-#endif
-  }
+        warp_(__shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x / 32), 0)) {}
 
   __device__ __forceinline__ Memory& memory() { return memory_; }
   __device__ __forceinline__ static float minus_infinity() { return __int_as_float(0xff800000); }
@@ -110,9 +103,19 @@ class WindowMachine {
     rounds_ ^= 1u << stage;
 #endif
   }
+  // A warp has a few of the stages, and makes their barriers.
   template <class F>
-  __device__ __forceinline__ void once(const F& f) {
-    if (threadIdx.x == 0) f();
+  __device__ __forceinline__ void each_stage(const WindowCall& call, const F& f) {
+#if NATTEN_HOPPER
+    if (lane() != 0) return;
+#pragma unroll 1
+    for (int stage = warp(); stage < call.stages; stage += warps()) {
+      hopper::barrier_init(full(stage), 1);
+      memory_.done()[stage] = 0;
+      hopper::barriers_visible();
+      f(stage);
+    }
+#endif
   }
   template <class F>
   __device__ __forceinline__ void release(int stage, const F& f) {

@@ -43,13 +43,6 @@ struct Patching {
   NATTEN_HD int warps() const { return patches[0] * patches[1]; }
 };
 
-// The keys that the patch which starts at `place` sees, in places; of a patch behind the end, those of the last row.
-NATTEN_HD Span keys_at(const GroupAxis& axis, int place) {
-  const int first = place < axis.group ? place : axis.group - 1;
-  const int last = place + kPatch - 1 < axis.group ? place + kPatch - 1 : axis.group - 1;
-  return {window_span(axis, first).first, window_span(axis, last).last};
-}
-
 // The queries that see the patch of keys which starts at `place`.
 NATTEN_HD Span audience_at(const GroupAxis& axis, int place) {
   const int first = place < axis.group ? place : axis.group - 1;
@@ -61,6 +54,7 @@ NATTEN_HD Span audience_at(const GroupAxis& axis, int place) {
 struct PatchAxis {
   GroupAxis axis;
   int residue, dilation;
+  int back, ahead;  // keys that a window has before its query, where no edge moves it, and may have behind it
   int origin;       // place of the first row
   int first, size;  // the block's box
 
@@ -68,7 +62,16 @@ struct PatchAxis {
   NATTEN_HD bool exists(int patch, int i) const { return row(patch, i) < axis.group; }
   // A place that does exist, for rows that do not.
   NATTEN_HD int clamped(int place) const { return place < axis.group ? place : axis.group - 1; }
-  NATTEN_HD Span keys(int patch) const { return keys_at(axis, row(patch, 0)); }
+  // window_span, in fewer steps. A causal window never reaches beyond the group.
+  NATTEN_HD Span window(int place) const {
+    const int wanted = place - back > 0 ? place - back : 0, highest = axis.group - axis.kernel;
+    const int first_key = wanted < highest ? wanted : highest, end = first_key + axis.kernel - 1;
+    return {first_key, end < place + ahead ? end : place + ahead};
+  }
+  // What a patch sees; one behind the end is like the last row.
+  NATTEN_HD Span keys(int patch) const {
+    return {window(clamped(row(patch, 0))).first, window(clamped(row(patch, kPatch - 1))).last};
+  }
 };
 
 NATTEN_HD PatchAxis patch_axis(const Axis& axis, int residue, int block, int patches, bool rows_are_queries) {
@@ -77,19 +80,21 @@ NATTEN_HD PatchAxis patch_axis(const Axis& axis, int residue, int block, int pat
   a.dilation = static_cast<int>(axis.dilation);
   const int last_token = static_cast<int>(axis.length) - 1 - residue;
   const int group = (a.dilation == 1 ? last_token : last_token / a.dilation) + 1;
-  a.axis = {group, static_cast<int>(axis.kernel), 1, axis.causal};
+  const int kernel = static_cast<int>(axis.kernel);
+  a.axis = {group, kernel, 1, axis.causal};
+  a.back = axis.causal ? kernel - 1 : kernel / 2;
+  a.ahead = axis.causal ? 0 : kernel;
   a.origin = block * patches * kPatch;
   if (a.origin >= group) {
     a.first = a.size = 0;
     return a;
   }
-  const int last = a.origin + (patches - 1) * kPatch;
   if (rows_are_queries) {
-    a.first = keys_at(a.axis, a.origin).first;
-    a.size = keys_at(a.axis, last).last - a.first + 1;
+    a.first = a.keys(0).first;
+    a.size = a.keys(patches - 1).last - a.first + 1;
   } else {
     a.first = audience_at(a.axis, a.origin).first;
-    a.size = audience_at(a.axis, last).last - a.first + 1;
+    a.size = audience_at(a.axis, a.row(patches - 1, 0)).last - a.first + 1;
   }
   return a;
 }
@@ -163,9 +168,8 @@ struct PatchClasses {
 };
 NATTEN_HD PatchClasses classes_of(const PatchAxis& a, int patches) {
   const GroupAxis& axis = a.axis;
-  const int back = axis.causal ? axis.kernel - 1 : axis.kernel / 2;
   // The last row with which an inner patch may start.
-  const int last = axis.group - kPatch - (axis.causal ? 0 : axis.kernel - 1 - back);
+  const int back = a.back, last = axis.group - kPatch - (axis.kernel - 1 - back);
   PatchClasses c;
   c.first = a.origin >= back ? 0 : (back - a.origin + kPatch - 1) / kPatch;
   int end = last < a.origin ? 0 : (last - a.origin) / kPatch + 1;

@@ -90,7 +90,7 @@ class WindowHost {
   void copy_in_bulk(int, const WindowCall&, const Block&, int64_t, int64_t, int64_t) {}
   void wait_for_bulk(int) {}
   template <class F>
-  void once(const F&) {}
+  void each_stage(const WindowCall&, const F&) {}
   template <class F>
   void release(int, const F&) {}
   static bool hidden(bool flag) { return flag; }

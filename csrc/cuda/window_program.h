@@ -20,8 +20,8 @@
 //   place_rows(f(patch, row) -> pane row)         lie there
 //   prefetch(image, offsets)                      rows, soon wanted
 //   kBulk: copies by the tensor engine. copy_in_bulk(stage, call, block, image, head, kv_head) asks for those of a
-//   stage, wait_for_bulk(stage); once(f): one thread of the block; release(stage, f): one of the last patch that is
-//   done with it
+//   stage, wait_for_bulk(stage); each_stage(call, f(stage)): one thread; release(stage, f): one of the last patch that
+//   is done with it
 //   columns(f(patch) -> first row of a pane, f(patch, column) -> rows from there), tables(f(patch) -> number)
 //   steps(f(patch) -> number), within(step)         steps that patches take
 //   begin(strip, step)                              the table's values
@@ -30,6 +30,8 @@
 //   row_max, row_sum and what finishes them         over strips, into Rows; any(rows, f(value)): of a patch
 //   store(sums, factor, image, offsets)
 #pragma once
+
+#include <type_traits>
 
 #include "window_memory.h"
 
@@ -149,18 +151,20 @@ struct Steps {
   }
 };
 
-// What a row sees of the keys of its patch along one axis, the first key being number 0; `entry`: key 0's in the bias.
-// A row that does not exist is like the last that does.
+// What a row sees of the keys of its patch along one axis, the first key being number 0: where in the bias, in bytes,
+// entries lie `apart`, and keys it does not see in `unseen`. A row that does not exist is like the last that does.
 struct Sight {
-  int low, count, entry;
-  NATTEN_HD int of(int key, int unseen) const {
-    return static_cast<unsigned>(key - low) < static_cast<unsigned>(count) ? entry + key : unseen;
+  int low, count, first, apart, unseen;
+  NATTEN_HD int of(int key) const {
+    return static_cast<unsigned>(key - low) < static_cast<unsigned>(count) ? first + key * apart : unseen;
   }
 };
-NATTEN_HD Sight sight_of(const PatchAxis& a, int row, int first_key) {
+NATTEN_HD int first_entry(const PatchAxis& a, int row, int first_key) { return first_key - row + a.axis.kernel - 1; }
+NATTEN_HD Sight sight_of(const PatchAxis& a, int row, int first_key, int apart) {
   const int place = a.clamped(row);
-  const Span seen = window_span(a.axis, place);
-  return {seen.first - first_key, seen.last - seen.first + 1, first_key - place + a.axis.kernel - 1};
+  const Span seen = a.window(place);
+  return {seen.first - first_key, seen.last - seen.first + 1, first_entry(a, place, first_key) * apart, apart,
+          (kBiasPitch - 1) * apart};
 }
 
 // The head's bias / scale, for make_tables.
@@ -195,22 +199,27 @@ NATTEN_HD void make_tables(M& m, const WindowCall& call, const Block& block) {
     const Columns columns = keys.columns();
     // What a thread of the products holds of eight columns: two of them, of two rows that are two lines apart.
     const int row = lane / 4, pair = lane % 4 * 2;
-    const Sight x = sight_of(block.x, block.x.row(at.x, row % kPatch), keys.x.first);
-    const Sight ys_of_rows[2] = {sight_of(block.y, block.y.row(at.y, row / kPatch), keys.y.first),
-                                 sight_of(block.y, block.y.row(at.y, row / kPatch + 2), keys.y.first)};
-    if (kClasses && lane == 0) memory.classes()[rank(patch)] = {columns.down, columns.across, ys_of_rows[0].entry, x.entry};
+    constexpr int kEntry = sizeof(float);
+    const int place_y = block.y.row(at.y, row / kPatch), place_x = block.x.row(at.x, row % kPatch);
+    const Sight x = sight_of(block.x, place_x, keys.x.first, kEntry);
+    const Sight y[2] = {sight_of(block.y, place_y, keys.y.first, kBiasPitch * kEntry),
+                        sight_of(block.y, place_y + 2, keys.y.first, kBiasPitch * kEntry)};
+    if (kClasses && lane == 0) {
+      memory.classes()[rank(patch)] = {columns.down, columns.across, first_entry(block.y, place_y, keys.y.first),
+                                       first_entry(block.x, place_x, keys.x.first)};
+    }
     float* to = memory.tables() + rank(patch) * (M::kGroups * kGroupValues) + lane * 4;
-    const float* const bias = memory.bias();
-    const int unseen = kBiasPitch - 1;
-    const auto fill = [&](int groups, int log, int first_x) {
+    const auto fill = [&](auto one_line, int groups, int log, int first_x) {
+      // In a group's lines, two neighbours lie in places that the next group has too.
       const int mask = (1 << log) - 1;
-      const int entry_x[2] = {x.of(first_x + (pair & mask), unseen), x.of(first_x + ((pair + 1) & mask), unseen)};
+      const char* const bias = reinterpret_cast<const char*>(memory.bias());
+      const char* const at_x[2] = {bias + x.of(first_x + (pair & mask)), bias + x.of(first_x + ((pair + 1) & mask))};
       for (int column = pair; column < groups * 8; column += 8, to += kGroupValues) {
-        const int key_y[2] = {column >> log, (column + 1) >> log};
         Quad values;
         NATTEN_UNROLL
         for (int j = 0; j < 4; j++) {
-          values.at[j] = bias[ys_of_rows[j / 2].of(key_y[j % 2], unseen) * kBiasPitch + entry_x[j % 2]];
+          const int line = (decltype(one_line)::value ? column : column + j % 2) >> log;
+          values.at[j] = *reinterpret_cast<const float*>(at_x[j % 2] + y[j / 2].of(line));
         }
         *reinterpret_cast<Quad*>(to) = values;
       }
@@ -219,12 +228,8 @@ NATTEN_HD void make_tables(M& m, const WindowCall& call, const Block& block) {
     const int lines = columns.line_groups();
     int all = 2 * Steps<M>::of(columns);
     if (all > M::kGroups) all = M::kGroups;
-    if (columns.across <= 8) {
-      fill(all, columns.log(), 0);
-    } else {
-      fill(lines, 3, 0);
-      fill(all - lines, columns.rest_log(), 8);
-    }
+    fill(std::true_type(), columns.across > 8 ? lines : all, columns.log(), 0);
+    if (columns.across > 8) fill(std::false_type(), all - lines, columns.rest_log(), 8);
   });
 }
 
@@ -295,8 +300,8 @@ NATTEN_HD void window_forward(M& m, const WindowCall& call, int64_t head, int pl
   auto& memory = m.memory();
   m.place_rows([&](int patch, int row) { return rows_place(call, patch, row); });
   // In bulk, the last warp that is done with a stage has it filled again; else all threads copy, in step.
-  const auto load_in_bulk = [&](int64_t image, int stage) {
-    if (image < p.batch) m.copy_in_bulk(stage, call, block, image, head, kv_head);
+  const auto load_in_bulk = [&](int image, int stage) {
+    if (image < static_cast<int>(p.batch)) m.copy_in_bulk(stage, call, block, image, head, kv_head);
   };
   const Lines k_at = lines_of(block, call.k), v_at = lines_of(block, call.v);
   typename M::template Rows<int> q_at;
@@ -306,9 +311,7 @@ NATTEN_HD void window_forward(M& m, const WindowCall& call, int64_t head, int pl
     m.copy_rows(memory.rows_pane(stage), image_of<const T>(call.q, image, head), q_at);
   };
   if constexpr (M::kBulk) {
-    m.once([&] {
-      for (int stage = 0; stage < call.stages; stage++) load_in_bulk(part + stage * call.parts, stage);
-    });
+    m.each_stage(call, [&](int stage) { load_in_bulk(part + stage * call.parts, stage); });
   } else {
     q_at = offsets_of(m, call, block, call.q);
     load_first(m, call, part, load);
@@ -329,7 +332,10 @@ NATTEN_HD void window_forward(M& m, const WindowCall& call, int64_t head, int pl
   // of a few columns in the middle, and where that will not do, of all.
   constexpr int kMiddle = Steps<M>::kMiddle, kAlways = Steps<M>::kAlways;
   int stage = 0;
-  for (int64_t image = part; image < p.batch; image += call.parts) {
+  T* out = image_of<T>(call.out, part, head);
+  float* lse = image_of<float>(call.lse, part, head);
+  const int images = static_cast<int>(p.batch);
+  for (int image = part; image < images; image += call.parts) {
     if constexpr (M::kBulk) {
       m.wait_for_bulk(stage);
     } else {
@@ -378,10 +384,11 @@ NATTEN_HD void window_forward(M& m, const WindowCall& call, int64_t head, int pl
     if constexpr (M::kBulk) {
       m.release(stage, [&] { load_in_bulk(image + call.stages * call.parts, stage); });
     }
-    m.store(sum, m.rows_of(total, [](auto, float x) { return M::reciprocal(x); }), image_of<T>(call.out, image, head),
-            out_at);
-    m.store_rows(m.rows_of(total, [&](auto row, float x) { return (base[row] + M::log2(x)) * (1.0f / kLog2E); }),
-                 image_of<float>(call.lse, image, head), lse_at);
+    m.store(sum, m.rows_of(total, [](auto, float x) { return M::reciprocal(x); }), out, out_at);
+    m.store_rows(m.rows_of(total, [&](auto row, float x) { return (base[row] + M::log2(x)) * (1.0f / kLog2E); }), lse,
+                 lse_at);
+    out += call.parts * call.out.batch;
+    lse += call.parts * call.lse.batch;
     if constexpr (M::kBulk) {
       stage = stage + 1 >= call.stages ? 0 : stage + 1;
     } else {
