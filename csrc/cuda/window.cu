@@ -139,7 +139,18 @@ void launch(cudaStream_t stream, const WindowCall& call, Type type, const Window
   with_instance<kKernel>(type, call.p.dim, call.groups, [&](auto* machine) {
     const auto kernel = window_kernel<std::remove_pointer_t<decltype(machine)>, kKernel>;
     const int64_t blocks = call.p.heads * call.patching.places * call.parts;
-    kernel<<<static_cast<unsigned>(blocks), call.patching.warps() * kWarp, call.layout.bytes, stream>>>(maps, call);
+    cudaLaunchConfig_t config{};
+    config.gridDim = dim3(static_cast<unsigned>(blocks));
+    config.blockDim = dim3(static_cast<unsigned>(call.patching.warps() * kWarp));
+    config.dynamicSmemBytes = call.layout.bytes;
+    config.stream = stream;
+    // A block finds its place while the kernel before it in the stream ends.
+    cudaLaunchAttribute early{};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    config.attrs = &early;
+    config.numAttrs = kKernel == Kernel::kForwardInBulk ? 1 : 0;
+    cudaLaunchKernelEx(&config, kernel, maps, call);
   });
 }
 

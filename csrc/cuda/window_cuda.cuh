@@ -48,6 +48,10 @@ class WindowMachine {
   struct Operand {
     uint32_t a[kDim / 16][4];
   };
+  // Rows as they go to memory: sixteen bytes a thread.
+  struct Pieces {
+    uint32_t w[2][kDim / 32][4];
+  };
 
   __device__ __forceinline__ WindowMachine(char* shared, const WindowCall& call, const WindowMaps& maps)
       : memory_{shared, call.layout},
@@ -95,6 +99,12 @@ class WindowMachine {
     hopper::copy_box(memory_.rows_pane(stage), &maps_.q, full(stage), 0, h, block.x.origin, block.y.origin, i);
     hopper::copy_box(memory_.pane(stage, 0), &maps_.k, full(stage), 0, kv, block.x.first, block.y.first, i);
     hopper::copy_box(memory_.pane(stage, 1), &maps_.v, full(stage), 0, kv, block.x.first, block.y.first, i);
+#endif
+  }
+  // Until what earlier kernels of the stream write is there: this one may start before they have ended.
+  __device__ __forceinline__ void wait_for_inputs() {
+#if NATTEN_HOPPER
+    if (kBulk) asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
   }
   __device__ __forceinline__ void wait_for_bulk(int stage) {
@@ -164,6 +174,10 @@ class WindowMachine {
     own_[1] = f(warp(), lane() / 4 + 8);
     own_address_ = pane_place<T, kDim>(f(warp(), lane() % 16), 0) ^ (lane() / 16 * 16);
     keep(own_address_);
+    if constexpr (kBulk) {
+#pragma unroll
+      for (int half = 0; half < 2; half++) own_[half] = pane_place<T, kDim>(own_[half], lane() % 4), keep(own_[half]);
+    }
   }
   __device__ __forceinline__ void copy_rows(T* pane, const T* image, const Rows<int>& at) {
 #pragma unroll
@@ -245,18 +259,16 @@ class WindowMachine {
     return {{quad_sum(sums[0]), quad_sum(sums[1])}};
   }
 
-  // Places of the columns this thread fetches: of each eight, number lane % 8, from its piece lane / 8 on. Each thread
-  // finds a few of the patch's, and they trade.
+  // Places of the columns this thread fetches. Each thread finds a few of the patch's, and they trade.
   template <class F, class G>
   __device__ __forceinline__ void columns(const F& first, const G& rows) {
     const int base = first(warp());
 #pragma unroll
-    for (int g = 0; g < kGroups; g += 4) {
-      const int found = pane_place<T, kDim>(base + rows(warp(), g * 8 + lane()), 0);
+    for (int step = 0; step < kSteps; step += 2) {
+      const int found = pane_place<T, kDim>(base + rows(warp(), step * 16 + lane()), 0);
 #pragma unroll
-      for (int i = 0; i < 4 && g + i < kGroups; i++) {
-        address_[g + i] = __shfl_sync(0xffffffffu, found, i * 8 + lane() % 8) ^ (lane() / 8 * 16);
-        keep(address_[g + i]);
+      for (int i = 0; i < 2 && step + i < kSteps; i++) {
+        take_columns(step + i, [&](int column) { return __shfl_sync(0xffffffffu, found, i * 16 + column); });
       }
     }
   }
@@ -273,8 +285,7 @@ class WindowMachine {
   __device__ __forceinline__ bool within(int step) const { return step < steps_; }
   __device__ __forceinline__ void step(int step) {
     const unsigned short* const columns = memory_.columns() + (warp() * groups_ + step * 2) * 8;
-    address_[0] = pane_place<T, kDim>(columns[lane() % 8], 0) ^ (lane() / 8 * 16);
-    address_[1] = pane_place<T, kDim>(columns[8 + lane() % 8], 0) ^ (lane() / 8 * 16);
+    take_columns(0, [&](int column) { return pane_place<T, kDim>(columns[column], 0); });
   }
 
   __device__ __forceinline__ void clear(Strip& strip) {
@@ -372,15 +383,11 @@ class WindowMachine {
   __device__ __forceinline__ void multiply_transposed(Strip& strip, const Operand& a, const T* pane, int step) {
     const uint32_t base = shared_address(pane);
 #pragma unroll
-    for (int h = 0; h < 2; h++) {
-      if (!full(step, h)) continue;
-#pragma unroll
-      for (int d = 0; d < kDim; d += 32) {
-        uint32_t right[4];
-        load_matrices_at(right, base + (address(step, h) ^ (d * sizeof(T))));
-        mma<T>(strip.c[h], a.a[d / 16], right[0], right[1]);
-        mma<T>(strip.c[h], a.a[d / 16 + 1], right[2], right[3]);
-      }
+    for (int i = 0; i < kDim / 16; i++) {
+      uint32_t right[4];
+      load_matrices_at(right, base + (address_[kListed ? 0 : step] ^ (i * 32)));
+      mma<T>(strip.c[0], a.a[i], right[0], right[1]);
+      if (full(step, 1)) mma<T>(strip.c[1], a.a[i], right[2], right[3]);
     }
   }
   __device__ __forceinline__ void multiply(Sums& sums, const Strip& strip, const T* pane, int step) {
@@ -392,28 +399,65 @@ class WindowMachine {
     }
     const uint32_t base = shared_address(pane);
 #pragma unroll
-    for (int d = 0; d < kDim; d += 32) {
-      uint32_t low[4], high[4] = {0, 0, 0, 0};
-      load_transposed_at(low, base + (address(step, 0) ^ (d * sizeof(T))));
-      if (full(step, 1)) load_transposed_at(high, base + (address(step, 1) ^ (d * sizeof(T))));
-#pragma unroll
-      for (int i = 0; i < 4; i++) mma<T>(sums.c[d / 8 + i], left, low[i], high[i]);
+    for (int i = 0; i < kDim / 16; i++) {
+      uint32_t right[4];
+      load_transposed_at(right, base + (transposed_[kListed ? 0 : step] ^ (i * 32)));
+      mma<T>(sums.c[i * 2], left, right[0], right[1]);
+      mma<T>(sums.c[i * 2 + 1], left, right[2], right[3]);
     }
   }
-  __device__ __forceinline__ void store(const Sums& sums, const Rows<float>& factor, T* image, const Rows<int>& at) {
+  // Rounds. The four threads of a row trade what they hold.
+  __device__ __forceinline__ Pieces pieces(const Sums& sums, const Rows<float>& factor) {
+    Pieces result;
 #pragma unroll
     for (int half = 0; half < 2; half++) {
 #pragma unroll
       for (int d = 0; d < kDim / 8; d += 4) {
-        uint32_t w[4];
+        uint32_t* const w = result.w[half][d / 4];
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
-          w[i] = pack_pair<T>(sums.c[d + i][half * 2] * factor.values[half],
-                              sums.c[d + i][half * 2 + 1] * factor.values[half]);
-        }
+        for (int i = 0; i < 4; i++) w[i] = rounded(sums, factor, half, d + i);
         trade(w);
+      }
+    }
+    return result;
+  }
+  // The same by way of the patch's own rows in a pane, which are no longer wanted.
+  __device__ __forceinline__ Pieces pieces(const Sums& sums, const Rows<float>& factor, T* pane) {
+    if constexpr (!kBulk) {
+      return pieces(sums, factor);
+    } else {
+      const uint32_t to = shared_address(pane);
+#pragma unroll
+      for (int i = 0; i < kDim / 16; i++) {
+        store_matrices_at(to + (own_address_ ^ (i * 32)), rounded(sums, factor, 0, i * 2),
+                          rounded(sums, factor, 1, i * 2), rounded(sums, factor, 0, i * 2 + 1),
+                          rounded(sums, factor, 1, i * 2 + 1));
+      }
+      __syncwarp();
+      Pieces result;
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+#pragma unroll
+        for (int d = 0; d < kDim / 32; d++) {
+          uint32_t* const w = result.w[half][d];
+          asm volatile("ld.shared.v4.b32 {%0,%1,%2,%3}, [%4];"
+                       : "=r"(w[0]), "=r"(w[1]), "=r"(w[2]), "=r"(w[3])
+                       : "r"(to + (own_[half] ^ (d * 64)))
+                       : "memory");
+        }
+      }
+      hopper_writes_visible();
+      return result;
+    }
+  }
+  __device__ __forceinline__ void store(const Pieces& pieces, T* image, const Rows<int>& at) {
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+#pragma unroll
+      for (int d = 0; d < kDim / 32; d++) {
+        const uint32_t* const w = pieces.w[half][d];
         if (at.values[half] >= 0) {
-          *reinterpret_cast<uint4*>(image + at.values[half] + d * 8 + lane() % 4 * 8) =
+          *reinterpret_cast<uint4*>(image + at.values[half] + d * 32 + lane() % 4 * 8) =
               make_uint4(w[0], w[1], w[2], w[3]);
         }
       }
@@ -440,13 +484,31 @@ class WindowMachine {
   __device__ __forceinline__ static constexpr bool full(int step, int h) {
     return kListed || kGroups % 2 == 0 || h == 0 || step * 2 + 1 < kGroups;
   }
-  __device__ __forceinline__ uint32_t address(int step, int h) const { return address_[kListed ? h : step * 2 + h]; }
+  // A product wants eight columns of two pieces in registers side by side, or, summed over columns, two groups of
+  // columns: place(number) of the columns of a step from which this thread fetches.
+  template <class F>
+  __device__ __forceinline__ void take_columns(int step, const F& place) {
+    address_[step] = place(lane() / 16 * 8 + lane() % 8) ^ (lane() / 8 % 2 * 16);
+    transposed_[step] = place(lane() % 16) ^ (lane() / 16 * 16);
+    keep(address_[step]), keep(transposed_[step]);
+  }
   __device__ __forceinline__ static float2 unpack(uint32_t pair) {
     if constexpr (std::is_same_v<T, __half>) {
       return __half22float2(*reinterpret_cast<const __half2*>(&pair));
     } else {
       return __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&pair));
     }
+  }
+  // Of eight columns the pair that this thread holds of a row.
+  __device__ __forceinline__ static uint32_t rounded(const Sums& sums, const Rows<float>& factor, int half, int group) {
+    return pack_pair<T>(sums.c[group][half * 2] * factor.values[half],
+                        sums.c[group][half * 2 + 1] * factor.values[half]);
+  }
+  // Before the tensor engine writes where threads did.
+  __device__ __forceinline__ static void hopper_writes_visible() {
+#if NATTEN_HOPPER
+    hopper::writes_visible();
+#endif
   }
   // Word i of thread t of four becomes word t of thread i.
   __device__ __forceinline__ static void trade(uint32_t* w) {
@@ -479,6 +541,14 @@ class WindowMachine {
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                  : "r"(at));
   }
+  __device__ __forceinline__ static void store_matrices_at(uint32_t at, uint32_t r0, uint32_t r1, uint32_t r2,
+                                                           uint32_t r3) {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(at), "r"(r0), "r"(r1), "r"(r2),
+                 "r"(r3)
+                 : "memory");
+#endif
+  }
   __device__ __forceinline__ static void load_transposed_at(uint32_t* r, uint32_t at) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
@@ -491,7 +561,7 @@ class WindowMachine {
   uint32_t rounds_ = 0;  // a bit a stage: the parity of the barrier's next round
   int own_[2];
   uint32_t own_address_;
-  uint32_t address_[kListed ? 2 : kGroups];
+  uint32_t address_[kListed ? 1 : kSteps], transposed_[kListed ? 1 : kSteps];
   float* table_ = nullptr;
   uint32_t table_address_ = 0;
   int groups_, warp_, steps_ = 0;

@@ -89,6 +89,7 @@ class WindowHost {
   }
   void copy_in_bulk(int, const WindowCall&, const Block&, int64_t, int64_t, int64_t) {}
   void wait_for_bulk(int) {}
+  void wait_for_inputs() {}
   template <class F>
   void each_stage(const WindowCall&, const F&) {}
   template <class F>
@@ -238,9 +239,16 @@ class WindowHost {
       }
     });
   }
-  void store(const Sums& sums, const Rows<float>& factor, T* image, const Rows<int>& at) {
+  std::vector<T> pieces(const Sums& sums, const Rows<float>& factor, const T* = nullptr) {
+    std::vector<T> result;
     for (int r = 0; r < count(); r++) {
-      for (int d = 0; at[r] >= 0 && d < kDim; d++) image[at[r] + d] = static_cast<T>(sums[r * kDim + d] * factor[r]);
+      for (int d = 0; d < kDim; d++) result.push_back(static_cast<T>(sums[r * kDim + d] * factor[r]));
+    }
+    return result;
+  }
+  void store(const std::vector<T>& pieces, T* image, const Rows<int>& at) {
+    for (int r = 0; r < count(); r++) {
+      for (int d = 0; at[r] >= 0 && d < kDim; d++) image[at[r] + d] = pieces[r * kDim + d];
     }
   }
   void store_rows(const Rows<float>& values, float* image, const Rows<int>& at) {

@@ -111,8 +111,9 @@ NATTEN_HD void window_dkv(M& m, const WindowCall& call, int64_t head, int place,
       m.multiply(dv_sum, weight, memory.pane(stage, 1), step);
       m.multiply(dk_sum, slope, memory.pane(stage, 0), step);
     }
-    m.store(dk_sum, m.rows([&](int, int) { return static_cast<float>(p.scale); }), image_of<T>(call.dk, image, head), dk_at);
-    m.store(dv_sum, m.rows([](int, int) { return 1.0f; }), image_of<T>(call.dv, image, head), dv_at);
+    m.store(m.pieces(dk_sum, m.rows([&](int, int) { return static_cast<float>(p.scale); })),
+            image_of<T>(call.dk, image, head), dk_at);
+    m.store(m.pieces(dv_sum, m.rows([](int, int) { return 1.0f; })), image_of<T>(call.dv, image, head), dv_at);
     stage = next_stage(m, call, stage, next, load);
   }
 }

@@ -19,6 +19,7 @@
 //   copy_rows(pane, image, offsets)               and of the patches' own rows; operand_of(pane): those, which
 //   place_rows(f(patch, row) -> pane row)         lie there
 //   prefetch(image, offsets)                      rows, soon wanted
+//   wait_for_inputs()                             until what earlier kernels write is there
 //   kBulk: copies by the tensor engine. copy_in_bulk(stage, call, block, image, head, kv_head) asks for those of a
 //   stage, wait_for_bulk(stage); each_stage(call, f(stage)): one thread; release(stage, f): one of the last patch that
 //   is done with it
@@ -28,7 +29,7 @@
 //   multiply_transposed(strip, operand, pane, step) strip += operand pane^T
 //   multiply(sums, strip, pane, step)               sums += strip pane, strip rounded to Element
 //   row_max, row_sum and what finishes them         over strips, into Rows; any(rows, f(value)): of a patch
-//   store(sums, factor, image, offsets)
+//   pieces(sums, factor), or by way of the patches' own rows in a pane: as rows go to memory; store(pieces, image, offsets)
 #pragma once
 
 #include <type_traits>
@@ -310,6 +311,7 @@ NATTEN_HD void window_forward(M& m, const WindowCall& call, int64_t head, int pl
                image_of<const T>(call.v, image, kv_head), v_at, block);
     m.copy_rows(memory.rows_pane(stage), image_of<const T>(call.q, image, head), q_at);
   };
+  m.wait_for_inputs();
   if constexpr (M::kBulk) {
     m.each_stage(call, [&](int stage) { load_in_bulk(part + stage * call.parts, stage); });
   } else {
@@ -381,10 +383,12 @@ NATTEN_HD void window_forward(M& m, const WindowCall& call, int64_t head, int pl
       m.finish_row_max(top);
       base = m.rows_of(top, [&](auto, float x) { return x * factor; });
     }
+    const auto pieces = m.pieces(sum, m.rows_of(total, [](auto, float x) { return M::reciprocal(x); }),
+                                 memory.rows_pane(stage));
     if constexpr (M::kBulk) {
       m.release(stage, [&] { load_in_bulk(image + call.stages * call.parts, stage); });
     }
-    m.store(sum, m.rows_of(total, [](auto, float x) { return M::reciprocal(x); }), out, out_at);
+    m.store(pieces, out, out_at);
     m.store_rows(m.rows_of(total, [&](auto row, float x) { return (base[row] + M::log2(x)) * (1.0f / kLog2E); }), lse,
                  lse_at);
     out += call.parts * call.out.batch;
@@ -488,7 +492,8 @@ NATTEN_HD void window_dq(M& m, const WindowCall& call, int64_t head, int place, 
       if constexpr (kBiasGradient) m.add(slopes[step], slope, step);
       m.multiply(sum, slope, memory.pane(stage, 0), step);
     }
-    m.store(sum, m.rows([&](int, int) { return static_cast<float>(p.scale); }), image_of<T>(call.dq, image, head), dq_at);
+    m.store(m.pieces(sum, m.rows([&](int, int) { return static_cast<float>(p.scale); })),
+            image_of<T>(call.dq, image, head), dq_at);
     stage = next_stage(m, call, stage, next, load);
   }
   if constexpr (kBiasGradient) {
