@@ -104,6 +104,84 @@ void check(const Problem& p, bool with_bias, std::mt19937& random, unsigned seed
   expect_near(p, seed, "window dv", dv.values, r.dv, 2 * tolerance);
 }
 
+// What blocks, patches and their classes say of one axis, against the windows of problem.h.
+void check_axis(const Axis& axis, int patches) {
+  Problem p;
+  p.rank = 2;
+  p.axis[1] = axis;
+  const auto wrong = [&](const char* what) {
+    fail(std::string("window geometry: ") + what + ", " + std::to_string(patches) + " patches: " + describe(p));
+  };
+  const int64_t largest = group_size(axis, 0), blocks = (largest + patches * kPatch - 1) / (patches * kPatch);
+  for (int64_t residue = 0; residue < axis.dilation; residue++) {
+    const int64_t group = group_size(axis, residue);
+    for (int64_t number = 0; number < blocks; number++) {
+      const PatchAxis a = patch_axis(axis, static_cast<int>(residue), static_cast<int>(number), patches, true);
+      if (a.size == 0) continue;
+      const PatchClasses classes = classes_of(a, patches);
+      std::vector<std::vector<int64_t>> seen(classes.count);  // of a class: what its first patch sees, from its first row
+      for (int i = 0; i < patches; i++) {
+        const Span keys = a.keys(i);
+        int64_t first = group, last = -1;
+        std::vector<int64_t> sight;
+        for (int row = 0; row < kPatch; row++) {
+          const int place = a.clamped(a.row(i, row));
+          const Window w = group_window(axis, group, place);
+          first = std::min(first, w.first), last = std::max(last, w.first + w.count - 1);
+          const Span span = a.window(place);
+          if (span.first != w.first || span.last != w.first + w.count - 1) wrong("a window");
+          sight.insert(sight.end(), {w.first - keys.first, w.count, keys.first - place});
+        }
+        if (keys.first != first || keys.last != last) wrong("a patch's keys");
+        if (keys.first < a.first || keys.last >= a.first + a.size) wrong("a block's box");
+        const int rank = classes.rank(i);
+        if (rank < 0 || rank >= classes.count || (seen[rank].empty() != classes.leads(i))) return wrong("a class");
+        if (seen[rank].empty()) seen[rank] = sight;
+        if (seen[rank] != sight) wrong("a patch of another class");
+      }
+    }
+  }
+}
+
+// Every key of a box has a column of its own, within the groups; other columns lie outside of the box.
+void check_columns(const Columns& columns) {
+  int keys = 0;
+  bool right = columns.groups() <= kKeyGroups;
+  for (int column = 0; column < kKeyGroups * 8; column++) {
+    int y, x;
+    columns.place(column, &y, &x);
+    if (y >= columns.down || x >= columns.across) continue;
+    keys++;
+    right = right && column < columns.groups() * 8 && columns.at(y, x) == column;
+  }
+  if (!right || keys != columns.down * columns.across) {
+    fail("window columns of a box of " + std::to_string(columns.down) + "x" + std::to_string(columns.across));
+  }
+}
+
+void check_geometry() {
+  for (int down = 1; down <= kKeySide; down++) {
+    for (int across = 1; across <= kKeySide; across++) check_columns({down, across});
+  }
+  Axis axis;
+  for (axis.kernel = 1; axis.kernel <= kWindowLimit; axis.kernel++) {
+    for (axis.dilation = 1; axis.dilation <= 3; axis.dilation++) {
+      for (int causal = 0; causal < 2; causal++) {
+        axis.causal = causal != 0;
+        for (int more = 0; more < 34; more++) {
+          axis.length = axis.kernel * axis.dilation + more;
+          for (const int patches : {1, 2, 3, 7}) check_axis(axis, patches);
+        }
+      }
+    }
+  }
+  for (const int64_t by : {1, 2, 3, 5, 7, 12, 100, 1023, 65537, 2000000011}) {
+    for (const int64_t at : {int64_t{0}, by - 1, by, 7 * by - 1, (int64_t{1} << 31) / by * by - 1, (int64_t{1} << 31) - 1}) {
+      if (at < int64_t{1} << 31 && Divisor(by).quotient(static_cast<int>(at)) != at / by) fail("Divisor");
+    }
+  }
+}
+
 Problem random_problem(std::mt19937& random, bool* bias) {
   const auto pick = [&](std::initializer_list<int64_t> values) { return *(values.begin() + random() % values.size()); };
   Problem p;
@@ -128,6 +206,7 @@ Problem random_problem(std::mt19937& random, bool* bias) {
 
 int check_windows(int configurations, unsigned seed) {
   const int before = failures;
+  check_geometry();
   for (int i = 0; i < configurations; i++) {
     std::mt19937 random(seed + i);
     bool bias = false;
