@@ -1,6 +1,6 @@
 """The operators on CUDA against the same operators on the CPU in float64.
 
-compare.py LIBNATTEN [--count N] [--seconds S] [--seed S] [--kernels tile|hopper|any] [--tf32] [--device cuda]
+compare.py LIBNATTEN [--count N] [--seconds S] [--seed S] [--kernels tile|window|hopper|any] [--tf32] [--device cuda]
            [--json FILE]
 
 Random configurations, forward and backward; an output may be off by what PyTorch's own attention in that dtype is,
@@ -39,9 +39,28 @@ def draw_large(rng):
     }
 
 
+def draw_small(rng):
+    """Windows of at most 7x7 keys, which the window kernels take; every fourth is one of NAT's levels."""
+    bias = rng.random() < 0.7
+    kernel = [rng.choice([7, 7, rng.randint(1, 7)]) for _ in range(2)]
+    dilation = [rng.choice([1, 1, 1, rng.randint(2, 4)]) for _ in kernel]
+    length = [k * d + rng.randint(0, 30) for k, d in zip(kernel, dilation)]
+    if rng.random() < 0.25:
+        kernel, dilation, length = [7, 7], [1, 1], [rng.choice([7, 14, 28])] * 2
+    return {
+        "dtype": rng.choice([torch.float16, torch.bfloat16]), "batch": rng.choice([1, 2, 3, 9]), "length": length,
+        "kernel": kernel, "dilation": dilation, "causal": [not bias and rng.random() < 0.4 for _ in kernel],
+        "stride": [1, 1], "heads": rng.randint(1, 3), "kv_heads": 0, "dim": rng.choice([32, 32, 64]), "value_dim": 0,
+        "bias": bias, "packed": rng.random() < 0.5, "unfused": False,
+    }
+
+
 def draw(rng, kernels):
     if kernels == "hopper":
         return draw_large(rng)
+    if kernels == "window":
+        c = draw_small(rng)
+        return {**c, "kv_heads": c["heads"], "value_dim": c["dim"]}
     rank = rng.choice([1, 2, 2, 3])
     tile = kernels == "tile"
     dtype = rng.choice([torch.float64, torch.float32, torch.float16, torch.bfloat16])
@@ -124,8 +143,8 @@ def main():
     parser.add_argument("--device", default="cuda")
     options = parser.parse_args()
     torch.ops.load_library(options.library)
-    if options.kernels == "tile" and options.device == "cuda":
-        os.environ["NATTEN_BACKEND"] = "tile"
+    if options.kernels in ("tile", "window") and options.device == "cuda":
+        os.environ["NATTEN_BACKEND"] = options.kernels
     if options.tf32:
         torch.backends.cuda.matmul.allow_tf32 = True
         TOLERANCE[torch.float32] = 6e-3
