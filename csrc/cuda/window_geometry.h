@@ -123,10 +123,11 @@ struct Columns {
 };
 
 // Rows of a pane from one line of a box to the next, such that the eight columns of a group, whose lines have `width`
-// each, lie in eight different banks.
+// each, lie in eight different banks; where that takes few more.
 NATTEN_HD int pane_pitch(int size, int width) {
-  while (width < 8 && size % (2 * width) != width) size++;
-  return size;
+  int pitch = size;
+  while (width < 8 && pitch % (2 * width) != width) pitch++;
+  return pitch <= size + 2 ? pitch : size;
 }
 
 // One block: both axes.
