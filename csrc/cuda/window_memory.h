@@ -2,6 +2,8 @@
 // The host machine lays its buffer out the same way.
 #pragma once
 
+#include <cstddef>
+
 #include "window_geometry.h"
 
 #if defined(__CUDA_ARCH__)
