@@ -16,8 +16,8 @@ constexpr int kQuerySide = 2 * kWindowLimit;         // queries that see a patch
 constexpr int kPatchesLimit = 16;                    // patches (warps) of a block
 constexpr int kPlane = 2;                            // the two axes
 
-// Divides numbers below 2^31 by one that does not change during a launch: exact, as `factor` is 2^shift / number rounded
-// up and the shift large enough.
+// Divides numbers below 2^31 by one that does not change during a launch: exact, as `factor` is 2^shift / number
+// rounded up and the shift large enough.
 struct Divisor {
   unsigned number = 1, factor = 1u << 31;
   int shift = 31;
@@ -33,8 +33,8 @@ struct Divisor {
 struct Patching {
   int patches[kPlane];
   int blocks[kPlane];
-  int dilations;   // product: residues
-  int64_t places;  // blocks of one image and head: residues x blocks
+  int dilations;                                       // product: residues
+  int64_t places;                                      // blocks of one image and head: residues x blocks
   Divisor by_patches, by_blocks[kPlane], by_dilation;  // patches[1], blocks, the last axis's dilation
   // Room for the largest block: lines of its box and rows of a pane from line to line, bias tables; and groups of eight
   // columns of the largest box that a patch meets.
@@ -99,9 +99,9 @@ NATTEN_HD PatchAxis patch_axis(const Axis& axis, int residue, int block, int pat
   return a;
 }
 
-// The box of keys that a patch sees, as columns in groups of eight: the first eight keys of each line, padded to a power
-// of two; then what is left of the lines, up to two keys of each. Columns of a group that follow each other lie side by
-// side or a line apart.
+// The box of keys that a patch sees, as columns in groups of eight: the first eight keys of each line, padded to a
+// power of two; then what is left of the lines, up to two keys of each. Columns of a group that follow each other lie
+// side by side or a line apart.
 static_assert(kKeySide <= 10, "the rest of a line is two keys");
 struct Columns {
   int down, across;

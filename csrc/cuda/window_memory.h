@@ -26,7 +26,8 @@ struct PatchClass {
   int down, across, entry_y, entry_x;
 };
 
-// The entries of a head's bias, lines kBiasPitch apart; behind the last line and the last entry of each, minus infinity.
+// The entries of a head's bias, lines kBiasPitch apart; behind the last line and the last entry of each, minus
+// infinity.
 constexpr int kBiasPitch = 2 * kWindowLimit, kBiasValues = kBiasPitch * kBiasPitch;
 
 // Groups of eight columns of the largest box of keys.

@@ -29,7 +29,8 @@
 //   multiply_transposed(strip, operand, pane, step) strip += operand pane^T
 //   multiply(sums, strip, pane, step)               sums += strip pane, strip rounded to Element
 //   row_max, row_sum and what finishes them         over strips, into Rows; any(rows, f(value)): of a patch
-//   pieces(sums, factor), or by way of the patches' own rows in a pane: as rows go to memory; store(pieces, image, offsets)
+//   pieces(sums, factor), or by way of the patches' own rows in a pane: as rows go to memory; store(pieces, image,
+//   offsets)
 #pragma once
 
 #include <type_traits>
@@ -138,8 +139,8 @@ NATTEN_HD Keys keys_of(const WindowCall& call, const Block& block, int patch) {
   return {block.y.keys(at.y), block.x.keys(at.x)};
 }
 
-// Steps of sixteen columns: a patch that sees fewer keys than others takes fewer. The first ones all take, so that their
-// work is one piece for the compiler.
+// Steps of sixteen columns: a patch that sees fewer keys than others takes fewer. The first ones all take, so that
+// their work is one piece for the compiler.
 template <class M>
 struct Steps {
   // The one whose scores say how large scores are: the lines in the middle, of which all rows see some.
@@ -383,8 +384,8 @@ NATTEN_HD void window_forward(M& m, const WindowCall& call, int64_t head, int pl
       m.finish_row_max(top);
       base = m.rows_of(top, [&](auto, float x) { return x * factor; });
     }
-    const auto pieces = m.pieces(sum, m.rows_of(total, [](auto, float x) { return M::reciprocal(x); }),
-                                 memory.rows_pane(stage));
+    const auto pieces =
+        m.pieces(sum, m.rows_of(total, [](auto, float x) { return M::reciprocal(x); }), memory.rows_pane(stage));
     if constexpr (M::kBulk) {
       m.release(stage, [&] { load_in_bulk(image + call.stages * call.parts, stage); });
     }
@@ -405,8 +406,8 @@ NATTEN_HD void window_forward(M& m, const WindowCall& call, int64_t head, int pl
 template <class M>
 NATTEN_HD void fold_slopes(M& m, const WindowCall& call, const Block& block, float* to) {
   auto& memory = m.memory();
-  const int classes = classes_of(block.y, call.patching.patches[0]).count *
-                      classes_of(block.x, call.patching.patches[1]).count;
+  const int classes =
+      classes_of(block.y, call.patching.patches[0]).count * classes_of(block.x, call.patching.patches[1]).count;
   const int edge = 2 * block.x.axis.kernel - 1;
   m.each(call.entries, [&](int entry) {
     const int ey = entry / edge, ex = entry % edge;
@@ -448,8 +449,8 @@ NATTEN_HD void window_dq(M& m, const WindowCall& call, int64_t head, int place, 
              dout_at = offsets_of(m, call, block, call.dout), lse_at = offsets_of(m, call, block, call.lse);
   const auto dq_at = targets_of(m, call, block, call.dq), mean_at = targets_of(m, call, block, call.lse);
   // A row that does not exist has weights of zero.
-  const auto missing = m.rows(
-      [&](int patch, int row) { return row_exists(call, block, patch, row) ? 0.0f : -M::minus_infinity(); });
+  const auto missing =
+      m.rows([&](int patch, int row) { return row_exists(call, block, patch, row) ? 0.0f : -M::minus_infinity(); });
   load_bias(m, call, block, head);
   find_columns(m, call, block);
   m.sync();

@@ -119,7 +119,8 @@ void check_axis(const Axis& axis, int patches) {
       const PatchAxis a = patch_axis(axis, static_cast<int>(residue), static_cast<int>(number), patches, true);
       if (a.size == 0) continue;
       const PatchClasses classes = classes_of(a, patches);
-      std::vector<std::vector<int64_t>> seen(classes.count);  // of a class: what its first patch sees, from its first row
+      std::vector<std::vector<int64_t>> seen(
+          classes.count);  // of a class: what its first patch sees, from its first row
       for (int i = 0; i < patches; i++) {
         const Span keys = a.keys(i);
         int64_t first = group, last = -1;
@@ -176,7 +177,8 @@ void check_geometry() {
     }
   }
   for (const int64_t by : {1, 2, 3, 5, 7, 12, 100, 1023, 65537, 2000000011}) {
-    for (const int64_t at : {int64_t{0}, by - 1, by, 7 * by - 1, (int64_t{1} << 31) / by * by - 1, (int64_t{1} << 31) - 1}) {
+    for (const int64_t at :
+         {int64_t{0}, by - 1, by, 7 * by - 1, (int64_t{1} << 31) / by * by - 1, (int64_t{1} << 31) - 1}) {
       if (at < int64_t{1} << 31 && Divisor(by).quotient(static_cast<int>(at)) != at / by) fail("Divisor");
     }
   }
