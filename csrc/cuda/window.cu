@@ -85,7 +85,8 @@ void shape(WindowCall* call, WindowPass pass, int shared_limit) {
   const bool small = pass == WindowPass::kQueryGradient || (!queries && even(1) && even(2));
   const int most = few || small ? 4 : 8, widest = most == 4 ? 2 : 7;
   call->patching = patching_of(call->p, most, widest, queries);
-  call->groups = groups_of(call->patching, queries);
+  // Kernels of few columns are built for small blocks: a large one whose patches happen to meet few takes the others.
+  call->groups = queries && !few ? kKeyGroups : groups_of(call->patching, queries);
   // Boxes of several images, where a multiprocessor of compute capability 9.0 still holds as many blocks as its
   // registers.
   const int blocks = pass == WindowPass::kForward && few ? least_blocks(Kernel::kForward, kSmallGroups) : 2;
