@@ -3,27 +3,13 @@
 #include "tensor_map.h"
 #include "window.h"
 #include "window_cuda.cuh"
+#include "window_shape.h"
 
 namespace natten::cuda::window {
 namespace {
 
-enum class Kernel { kForward, kQueries, kQueriesAndBias, kKeys, kForwardInBulk };
-constexpr bool is_forward(Kernel kernel) { return kernel == Kernel::kForward || kernel == Kernel::kForwardInBulk; }
-
-// Warps of a block, at most, and blocks that a multiprocessor should hold: what its registers are shared among.
-constexpr int most_warps(Kernel, int groups) { return groups == kSmallGroups ? 4 : 8; }
-constexpr int least_blocks(Kernel kernel, int groups) {
-  if (is_forward(kernel)) return groups == kSmallGroups ? 5 : 2;
-  if (kernel == Kernel::kKeys) return 2;
-  return groups == kSmallGroups ? 4 : kernel == Kernel::kQueries ? 2 : 1;
-}
-template <Kernel kKernel>
-constexpr WindowPass kPass = is_forward(kKernel)        ? WindowPass::kForward
-                             : kKernel == Kernel::kKeys ? WindowPass::kKeyGradient
-                                                        : WindowPass::kQueryGradient;
-
 template <class M, Kernel kKernel>
-__global__ void __launch_bounds__(most_warps(kKernel, M::kGroups) * kWarp, least_blocks(kKernel, M::kGroups))
+__global__ void __launch_bounds__(most_warps(M::kGroups) * kWarp, least_blocks(kKernel, M::kGroups))
     window_kernel(const NATTEN_GRID_CONSTANT WindowMaps maps, const NATTEN_GRID_CONSTANT WindowCall call) {
 #if __CUDA_ARCH__ >= 800
   extern __shared__ __align__(1024) char shared[];
@@ -31,7 +17,7 @@ __global__ void __launch_bounds__(most_warps(kKernel, M::kGroups) * kWarp, least
   const int number = static_cast<int>(blockIdx.x), rest = call.by_heads.quotient(number);
   const int head = number - rest * static_cast<int>(call.p.heads);
   const int part = call.by_places.quotient(rest), place = rest - part * static_cast<int>(call.patching.places);
-  if constexpr (kPass<kKernel> == WindowPass::kForward) {
+  if constexpr (pass_of(kKernel) == WindowPass::kForward) {
     window_forward(m, call, head, place, part);
   } else if constexpr (kKernel == Kernel::kKeys) {
     window_dkv(m, call, head, place, part);
@@ -70,38 +56,6 @@ void with_instance(Type type, int64_t dim, int groups, const F& f) {
   }
 }
 
-// The shape of the blocks of one pass, but for `parts`.
-void shape(WindowCall* call, WindowPass pass, int shared_limit) {
-  const bool queries = pass != WindowPass::kKeyGradient;
-  const auto keys = [&](const Axis& axis) {
-    return static_cast<int>(std::min(group_size(axis, 0), axis.kernel + kPatch - 1));
-  };
-  const bool few = queries && Columns{keys(call->p.axis[1]), keys(call->p.axis[2])}.groups() <= kSmallGroups;
-  // dq keeps the most in registers and goes with small blocks; so do dk and dv where that leaves no patch over.
-  const auto even = [&](int a) {
-    const int64_t patches = (group_size(call->p.axis[a], 0) + kPatch - 1) / kPatch;
-    return patches >= 8 && patches % 2 == 0;
-  };
-  const bool small = pass == WindowPass::kQueryGradient || (!queries && even(1) && even(2));
-  const int most = few || small ? 4 : 8, widest = most == 4 ? 2 : 7;
-  call->patching = patching_of(call->p, most, widest, queries);
-  // Kernels of few columns are built for small blocks: a large one whose patches happen to meet few takes the others.
-  call->groups = queries && !few ? kKeyGroups : groups_of(call->patching, queries);
-  // Boxes of several images, where a multiprocessor of compute capability 9.0 still holds as many blocks as its
-  // registers.
-  const int blocks = pass == WindowPass::kForward && few ? least_blocks(Kernel::kForward, kSmallGroups) : 2;
-  const size_t room = (228 << 10) / blocks - (1 << 10);
-  call->stages = pass == WindowPass::kForward && few ? 4 : 2;
-  const auto lay = [&] { call->layout = layout_of(*call, pass, 2); };
-  lay();
-  while (call->stages > 1 && call->layout.bytes > std::min<int64_t>(room, shared_limit)) {
-    call->stages--;
-    lay();
-  }
-  call->by_heads = Divisor(call->p.heads);
-  call->by_places = Divisor(call->patching.places);
-}
-
 int attribute(cudaDeviceAttr which) {
   int device = 0, value = 1;
   cudaGetDevice(&device);
@@ -123,7 +77,7 @@ void share_out(WindowCall* call, Type type) {
   });
   const int64_t resident = int64_t{attribute(cudaDevAttrMultiProcessorCount)} * std::max(blocks, 1);
   const int64_t fixed = call->p.heads * call->patching.places;
-  constexpr double kSetup = kPass<kKernel> == WindowPass::kForward ? 1.0 : 2.0;  // what a block makes once, in images
+  constexpr double kSetup = pass_of(kKernel) == WindowPass::kForward ? 1.0 : 2.0;  // what a block makes once, in images
   double least = -1;
   for (int64_t parts = 1; parts <= std::min<int64_t>(call->p.batch, 512); parts++) {
     const int64_t waves = (parts * fixed + resident - 1) / resident, images = (call->p.batch + parts - 1) / parts;

@@ -33,6 +33,7 @@
 //   offsets)
 #pragma once
 
+#include <algorithm>
 #include <type_traits>
 
 #include "window_memory.h"
@@ -60,9 +61,16 @@ inline WindowLayout layout_of(const WindowCall& call, WindowPass pass, size_t el
 // Sums of weights within which none overflows an element and those that count keep all of its digits.
 constexpr float kLeastSum = 0.03125f, kLargestSum = 32768.0f;
 
-inline int groups_of(const Patching& t, bool rows_are_queries) {
-  if (!rows_are_queries) return t.groups;
-  return t.groups <= kSmallGroups ? kSmallGroups : kKeyGroups;
+// Whether no patch of queries can see more keys than kSmallGroups hold. It decides the kernel and the block's shape
+// alike, so it asks the problem, not what the patches of one shape happen to meet.
+inline bool sees_few(const Problem& p) {
+  const auto keys = [&](const Axis& axis) {
+    return static_cast<int>(std::min(group_size(axis, 0), axis.kernel + kPatch - 1));
+  };
+  return Columns{keys(p.axis[1]), keys(p.axis[2])}.groups() <= kSmallGroups;
+}
+inline int groups_of(const Problem& p, const Patching& t, bool rows_are_queries) {
+  return !rows_are_queries ? t.groups : sees_few(p) ? kSmallGroups : kKeyGroups;
 }
 
 // Where a patch lies in its block, in patches.

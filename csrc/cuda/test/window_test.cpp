@@ -7,6 +7,7 @@
 #include <random>
 
 #include "../window_host.h"
+#include "../window_shape.h"
 #include "support.h"
 
 namespace natten::cuda::test {
@@ -23,7 +24,7 @@ void run(WindowCall& call, bool with_small_groups, int most, int widest) {
     }
   };
   call.patching = patching_of(p, most, widest, true);
-  call.groups = groups_of(call.patching, true);
+  call.groups = groups_of(p, call.patching, true);
   const auto queries = [&](auto groups) {
     using Machine = WindowHost<T, kDim, decltype(groups)::value, false>;
     const auto lay = [&](WindowPass pass) { call.layout = layout_of(call, pass, sizeof(T)); };
@@ -42,7 +43,7 @@ void run(WindowCall& call, bool with_small_groups, int most, int widest) {
   }
   if (p.heads != p.kv_heads) return;
   call.patching = patching_of(p, most, widest, false);
-  call.groups = groups_of(call.patching, false);
+  call.groups = groups_of(p, call.patching, false);
   call.layout = layout_of(call, WindowPass::kKeyGradient, sizeof(T));
   WindowHost<T, kDim, 2, true> dkv(call);
   each_block([&](int64_t head, int place, int part) { window_dkv(dkv, call, head, place, part); });
@@ -204,6 +205,24 @@ Problem random_problem(std::mt19937& random, bool* bias) {
   return p;
 }
 
+// Blocks are of what their kernel is compiled for, and their patches meet no more columns than it holds.
+void check_shape(const Problem& p, unsigned seed) {
+  WindowCall call{};
+  call.p = p;
+  call.entries = static_cast<int>(p.bias_entries());
+  for (const WindowPass pass : {WindowPass::kForward, WindowPass::kQueryGradient, WindowPass::kKeyGradient}) {
+    window::shape(&call, pass, 227 << 10);
+    const bool queries = pass != WindowPass::kKeyGradient;
+    if (call.patching.warps() > window::most_warps(queries ? call.groups : 2)) {
+      fail("window shape: more warps than the kernel is compiled for, seed " + std::to_string(seed) + ": " +
+           describe(p));
+    }
+    if (call.patching.groups > call.groups) {
+      fail("window shape: more columns than the kernel holds, seed " + std::to_string(seed) + ": " + describe(p));
+    }
+  }
+}
+
 }  // namespace
 
 int check_windows(int configurations, unsigned seed) {
@@ -213,6 +232,7 @@ int check_windows(int configurations, unsigned seed) {
     std::mt19937 random(seed + i);
     bool bias = false;
     const Problem p = random_problem(random, &bias);
+    check_shape(p, seed + i);
     const auto with = [&](auto element, double tolerance) {
       using T = decltype(element);
       if (p.dim == 32) {
