@@ -86,8 +86,22 @@ void launch(cudaStream_t stream, const Maps& maps, const Call& call) {
 
 }  // namespace
 
+bool built() {
+  // A library without machine code for 9.0a runs here by PTX of an older device, in which this file's kernels are
+  // empty.
+  static const bool result = [] {
+    cudaFuncAttributes attributes;
+    if (cudaFuncGetAttributes(&attributes, hopper_kernel<__half, 64>) == cudaSuccess)
+      return attributes.ptxVersion >= 90;
+    cudaGetLastError();  // it is told, and need not be found by the next call
+    return false;
+  }();
+  return result;
+}
+
 const char* refuses_forward(const Request& r, bool bias) {
   if (r.capability != 90) return "the device is not of compute capability 9.0";
+  if (!built()) return "this build has no machine code for compute capability 9.0";
   if (r.type != Type::kHalf && r.type != Type::kBFloat16) return "the dtype is neither float16 nor bfloat16";
   if (bias) return "it has no bias";
   if (r.p.dim % 8 != 0 || r.p.value_dim % 8 != 0) return "a head dim is not a multiple of 8";

@@ -5,6 +5,9 @@
 
 namespace natten::cuda::hopper {
 
+// Whether the library has its machine code.
+bool built();
+
 // Null when it takes the call, else why not. Forward only.
 const char* refuses_forward(const Request& request, bool bias);
 

@@ -1,5 +1,6 @@
 // Instances and launches of the window program.
 #include "device.cuh"
+#include "hopper.h"
 #include "tensor_map.h"
 #include "window.h"
 #include "window_cuda.cuh"
@@ -112,7 +113,8 @@ void launch(cudaStream_t stream, const WindowCall& call, Type type, const Window
 // Describes the tensors to the tensor engine; false where there is none, or it does not take them.
 bool describe(const WindowCall& call, Type type, WindowMaps* maps) {
   const Problem& p = call.p;
-  if (attribute(cudaDevAttrComputeCapabilityMajor) != 9 || tensor_map_encoder() == nullptr) return false;
+  if (attribute(cudaDevAttrComputeCapabilityMajor) != 9 || !hopper::built() || tensor_map_encoder() == nullptr)
+    return false;
   if (p.axis[1].dilation != 1 || p.axis[2].dilation != 1) return false;
   const auto tensor = [&](CUtensorMap* map, const View& view, int64_t heads, int down, int across) {
     const TensorBox box{
