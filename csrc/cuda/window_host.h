@@ -2,16 +2,14 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
-#include <vector>
 
+#include "host.h"
 #include "window_keys.h"
 
 namespace natten::cuda {
 
 template <class T, int kDim_, int kGroups_, bool kListed>
-class WindowHost {
+class WindowHost : public Host<float> {
  public:
   using Element = T;
   static constexpr int kDim = kDim_;
@@ -20,12 +18,10 @@ class WindowHost {
   static constexpr int kSteps = (kGroups + 1) / 2;
   using Memory = WindowMemory<T, kDim>;
 
-  WindowHost(WindowPass pass, const WindowCall& call) : patches_(call.patching.warps()), groups_(call.groups) {
-    // What nobody wrote must not matter.
+  WindowHost(WindowPass pass, const WindowCall& call)
+      : Host<float>(call.patching.warps() * kPatchRows), patches_(call.patching.warps()), groups_(call.groups) {
     const size_t bytes = memory_.place(nullptr, pass, call.patching, call.groups, call.entries, call.stages);
-    buffer_.assign(bytes + 128, static_cast<char>(0xff));
-    memory_.place(buffer_.data() + (128 - reinterpret_cast<uintptr_t>(buffer_.data()) % 128), pass, call.patching,
-                  call.groups, call.entries, call.stages);
+    memory_.place(buffer(bytes), pass, call.patching, call.groups, call.entries, call.stages);
     address_.resize(patches_ * groups_ * 8);
     steps_.assign(patches_, kSteps);
     tables_.resize(patches_);
@@ -45,26 +41,10 @@ class WindowHost {
   struct Operand {
     std::vector<std::vector<T>> rows;
   };
-  template <class V>
-  struct Rows {
-    std::vector<V> values;
-    const V& operator[](int row) const { return values[row]; }
-  };
 
   Memory& memory() { return memory_; }
-  static float minus_infinity() { return -std::numeric_limits<float>::infinity(); }
-  static float exp2(float x) { return std::exp2(x); }
-  static float log2(float x) { return std::log2(x); }
   static float reciprocal(float x) { return 1.0f / x; }
 
-  template <class F>
-  void each(int count, const F& f) {
-    for (int i = 0; i < count; i++) f(i);
-  }
-  void sync() {}
-  void commit() {}
-  template <int kPending>
-  void wait() {}
   template <class F>
   static void each_token(const Lines& lines, const Block& block, const F& f) {
     for (int line = 0; line < block.y.size; line++) {
@@ -101,16 +81,6 @@ class WindowHost {
   }
   void prefetch(const T*, const Rows<int>&) {}
 
-  template <class F>
-  auto rows(const F& f) {
-    Rows<decltype(f(0))> result;
-    for (int r = 0; r < count(); r++) result.values.push_back(f(r));
-    return result;
-  }
-  template <class V, class F>
-  auto rows_of(const Rows<V>& from, const F& f) {
-    return rows([&](int r) { return f(r, from[r]); });
-  }
   Operand operand(const T* image, const Rows<int>& at) {
     Operand result;
     for (int r = 0; r < count(); r++) result.rows.emplace_back(image + at[r], image + at[r] + kDim);
@@ -244,7 +214,6 @@ class WindowHost {
   }
 
  private:
-  int count() const { return patches_ * kPatchRows; }
   float* table(int row) { return memory_.tables + tables_[row / kPatchRows] * kGroups * kGroupValues; }
   int column_place(int row, int step, int c) const { return address_[row / kPatchRows * groups_ * 8 + step * 16 + c]; }
   // Element d of the row that starts at `place`, its pieces in the pane's order.
@@ -254,7 +223,6 @@ class WindowHost {
     return *reinterpret_cast<T*>(reinterpret_cast<char*>(pane) + (place ^ (d / kPiece * 16)) + d % kPiece * sizeof(T));
   }
 
-  std::vector<char> buffer_;
   Memory memory_{};
   int patches_, groups_;
   std::vector<int> address_, steps_, tables_, own_;
