@@ -131,10 +131,11 @@ void check(const Problem& p, bool with_bias, unsigned seed, double tolerance) {
                                       [&](auto& m, int64_t head, int64_t w) { dkv_program(m, call, head, w); });
   expect_near(p, seed, "lse", d.lse.values, r.lse, std::min(tolerance, std::is_same_v<T, Tf32> ? 2e-3 : 1e-5));
   expect_near(p, seed, "out", d.out.values, r.out, tolerance);
-  expect_near(p, seed, "dq", d.dq.values, r.dq, 2 * tolerance);
-  expect_near(p, seed, "dk", d.dk.values, r.dk, 2 * tolerance);
+  expect_near(p, seed, "dq", d.dq.values, r.dq, 2 * tolerance, d.least_slope());
+  expect_near(p, seed, "dk", d.dk.values, r.dk, 2 * tolerance, d.least_slope());
   expect_near(p, seed, "dv", d.dv.values, r.dv, 2 * tolerance);
-  if (with_bias) expect_near(p, seed, "drpb", sum_parts(partial, p.heads * call.entries), r.drpb, 2 * tolerance);
+  if (with_bias)
+    expect_near(p, seed, "drpb", sum_parts(partial, p.heads * call.entries), r.drpb, 2 * tolerance, d.least_slope());
   check_pair<T, kDim>(p, r, seed, call.parts, tolerance);
 }
 
