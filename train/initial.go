@@ -8,10 +8,13 @@ import (
 	"github.com/gonatten/gonatten/models"
 )
 
-// initialWeights starts from a checkpoint. Its head is kept only where it tells
-// the same classes apart: one for other classes that happen to be as many
-// starts anew, too.
+// initialWeights starts from the configured checkpoint, unless the run goes on
+// from its own. The head is kept only where it tells the same classes apart: one
+// for other classes that happen to be as many starts anew, too.
 func (r *run) initialWeights() error {
+	if r.config.InitialCheckpoint == "" || r.from != nil {
+		return nil
+	}
 	file, err := checkpoint.Open(r.config.InitialCheckpoint, nil)
 	if err != nil {
 		return err

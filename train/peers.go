@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -28,16 +27,8 @@ func (r *run) join(ctx context.Context) error {
 	if env.Restarts > 0 && r.config.Resume == "" {
 		r.config.Resume, r.restarted = ResumeAuto, true // the launcher has started the job again
 	}
-	if r.device, err = chooseDevice(r.config.Device); err != nil {
+	if err := r.useDevice(env); err != nil {
 		return err
-	}
-	if r.device.Is(torch.CUDA) {
-		if r.device, err = localDevice(env, r.device.Count()); err != nil {
-			return err
-		}
-		if err := r.device.Use(); err != nil {
-			return err
-		}
 	}
 	if env.World == 1 {
 		return nil
@@ -52,15 +43,6 @@ func (r *run) join(ctx context.Context) error {
 	}
 	r.options.Log.Info("processes", "world_size", env.World, "launcher", env.Launcher, "store", env.Address(), "restarts", env.Restarts)
 	return nil
-}
-
-// localDevice is the CUDA device of a process, of count on its machine.
-func localDevice(e dist.Environment, count int) (torch.Device, error) {
-	if e.LocalRank < 0 || e.LocalRank >= count {
-		return torch.CPU, fmt.Errorf("train: %s is %d, and this machine has %d CUDA devices, one for each process: start no more processes, or give device cpu",
-			e.LocalVariable, e.LocalRank, count)
-	}
-	return torch.CUDAIndex(e.LocalRank), nil
 }
 
 // leads tells whether this process writes the files: rank 0, or the only one.

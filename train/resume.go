@@ -13,9 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gonatten/gonatten/internal/atomicfile"
 	"github.com/gonatten/gonatten/train/config"
-	"github.com/gonatten/gonatten/train/record"
 	"github.com/gonatten/gonatten/train/state"
 )
 
@@ -136,42 +134,6 @@ func unfinished(c *config.Config, byName bool) (string, error) {
 	return "", nil
 }
 
-// reopenFolder makes the folder of an earlier run this one's: records end where
-// the checkpoint was made, and what a killed process left half-written goes.
-func (r *run) reopenFolder() error {
-	memory := memory{}
-	if r.from != nil {
-		if err := r.from.Section(sectionRun).Value(&memory); err != nil {
-			return err
-		}
-	}
-	if err := r.checkpoints().RemoveStale(); err != nil {
-		return err
-	}
-	for _, name := range []string{BestFile, LastFile, CurveFile, SummaryFile, ConfigFile} {
-		if _, err := atomicfile.RemoveStale(filepath.Join(r.folder, name)); err != nil {
-			return fmt.Errorf("train: run folder: %w", err)
-		}
-	}
-	// A summary is of a run that has come to its end.
-	if err := os.Remove(filepath.Join(r.folder, SummaryFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("train: run folder: %w", err)
-	}
-	path := filepath.Join(r.folder, MetricsFile)
-	if err := record.Rewind(path, memory.Metrics); err != nil {
-		return err
-	}
-	var err error
-	if r.rows, err = record.ReadLog(path); err != nil {
-		return err
-	}
-	if err := atomicfile.WriteFile(filepath.Join(r.folder, ConfigFile), r.config.YAML()); err != nil {
-		return fmt.Errorf("train: run folder: %w", err)
-	}
-	r.metrics, err = record.OpenBook(r.folder)
-	return err
-}
-
 // restore puts the run where its checkpoint was made.
 func (r *run) restore() error {
 	if r.from == nil {
@@ -191,13 +153,6 @@ func (r *run) restore() error {
 	r.options.Log.Info("resuming", "folder", r.folder, "step", s.Step, "epoch", s.Epoch, "batch", s.Batch)
 	return nil
 }
-
-// checkpointsOf is the folder of a run's checkpoints.
-func checkpointsOf(folder string) state.Folder {
-	return state.Folder(filepath.Join(folder, CheckpointsDir))
-}
-
-func (r *run) checkpoints() state.Folder { return checkpointsOf(r.folder) }
 
 // elapsed is the duration of the run, earlier processes included.
 func (r *run) elapsed() time.Duration { return r.before + time.Since(r.started) }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/gonatten/gonatten/internal/torch"
-	"github.com/gonatten/gonatten/train/optim"
 	"github.com/gonatten/gonatten/train/progress"
 	"github.com/gonatten/gonatten/train/record"
 )
@@ -255,12 +254,4 @@ func (r *run) saveAtEnd(ctx context.Context, l *Loop) error {
 		return r.saveCurve()
 	}
 	return r.averaged(func() error { return r.evaluateNow(ctx, l) })
-}
-
-// grouping is how the configuration divides parameters.
-func (r *run) grouping() optim.Grouping {
-	return optim.Grouping{
-		WeightDecay: r.config.WeightDecay, LayerDecay: r.config.LayerDecay,
-		Layer: r.model.LayerID, Layers: r.model.NumLayers(),
-	}
 }

@@ -48,12 +48,12 @@ func TestKilled(t *testing.T) {
 		require.NoError(t, c.Start())
 		run := filepath.Join(output, "x")
 		after := rng.IntN(26) // of the run's 27 records
-		await(t, func() bool {
+		await(t, 50*time.Microsecond, func() bool {
 			text, _ := os.ReadFile(filepath.Join(run, train.MetricsFile))
 			return bytes.Count(text, []byte("\n")) >= after
 		})
 		if i%2 == 1 && after < 24 {
-			await(t, func() bool {
+			await(t, 50*time.Microsecond, func() bool {
 				saving, _ := filepath.Glob(filepath.Join(run, train.CheckpointsDir, ".*"))
 				return len(saving) > 0
 			})
@@ -73,12 +73,4 @@ func TestKilled(t *testing.T) {
 		require.True(t, want == got, "seed %d, run %d, killed after %d records", seed, i, after)
 	}
 	t.Logf("seed %d: %d runs, %d killed before their end, %d had a checkpoint; all ended alike", seed, kills, unfinished, resumed)
-}
-
-// await polls until a condition holds; minutes are far more than any takes.
-func await(t *testing.T, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(5 * time.Minute); !condition(); time.Sleep(50 * time.Microsecond) {
-		require.True(t, time.Now().Before(deadline), "the run does not get on")
-	}
 }

@@ -56,6 +56,14 @@ func natten(t testing.TB, args ...string) (stdout, stderr string, code int) {
 	return out.String(), errs.String(), c.ProcessState.ExitCode()
 }
 
+// await polls until a condition holds; minutes are far more than any takes.
+func await(t testing.TB, every time.Duration, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Minute); !condition(); time.Sleep(every) {
+		require.True(t, time.Now().Before(deadline), "the run does not get on")
+	}
+}
+
 // folder writes 16x16 PNG pictures of two classes.
 func folder(t testing.TB) string {
 	t.Helper()
@@ -163,10 +171,10 @@ func TestInterruptSaves(t *testing.T) {
 	require.NoError(t, c.Start())
 	go io.Copy(io.Discard, stderr)
 	metrics := filepath.Join(output, "x", "metrics.jsonl")
-	require.Eventually(t, func() bool {
+	await(t, 10*time.Millisecond, func() bool {
 		text, err := os.ReadFile(metrics)
 		return err == nil && bytes.Count(text, []byte("\n")) > 3
-	}, 60*time.Second, 10*time.Millisecond)
+	})
 	require.NoError(t, c.Process.Signal(os.Interrupt))
 	err = c.Wait()
 	var exit *exec.ExitError

@@ -67,14 +67,14 @@ func TestTorchrun(t *testing.T) {
 	c.Stderr = &stderr
 	require.NoError(t, c.Start())
 	var victim int
-	require.Eventually(t, func() bool {
+	await(t, 5*time.Millisecond, func() bool {
 		steps, err := state.Folder(filepath.Join(output, "x", train.CheckpointsDir)).Steps()
 		if err != nil || len(steps) == 0 || steps[len(steps)-1] < 2 {
 			return false
 		}
 		victim = childWith(c.Process.Pid, "RANK=1")
 		return victim > 0
-	}, 2*time.Minute, 5*time.Millisecond)
+	})
 	require.NoError(t, syscall.Kill(victim, syscall.SIGKILL))
 	require.NoError(t, c.Wait(), "%s", &stderr)
 	require.Regexp(t, fmt.Sprintf(`natten: .*dist: rank 0 of 2 stops: rank 1 \(host .*, process %d\) has died or was stopped`, victim), stderr.String())

@@ -23,10 +23,10 @@ func TestTerminationSavesAndResumes(t *testing.T) {
 	require.NoError(t, c.Start())
 	go io.Copy(io.Discard, stderr)
 	run := filepath.Join(output, "x")
-	require.Eventually(t, func() bool {
+	await(t, 10*time.Millisecond, func() bool {
 		text, err := os.ReadFile(filepath.Join(run, "metrics.jsonl"))
 		return err == nil && bytes.Count(text, []byte("\n")) > 3
-	}, 60*time.Second, 10*time.Millisecond)
+	})
 	require.NoError(t, c.Process.Signal(syscall.SIGTERM))
 	var exit *exec.ExitError
 	require.ErrorAs(t, c.Wait(), &exit)

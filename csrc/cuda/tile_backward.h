@@ -45,30 +45,21 @@ NATTEN_HD void add_bias_gradient(M& m, const TileCall& call, const Tile& tile, c
 
 // dq of one tile; adds to the bias gradient of this worker's head.
 template <class M>
-NATTEN_HD void dq_tile(M& m, const TileCall& call, int64_t head, int64_t item, const typename M::Value* bias,
+NATTEN_HD void dq_tile(M& m, const TileCall& call, int64_t head, const Tile& tile, const typename M::Value* bias,
                        typename M::Value* drpb) {
   using T = typename M::Element;
   using V = typename M::Value;
   const Problem& p = call.p;
-  const Tile tile = tile_at(p, call.tiling, item);
-  if (!tile.exists) return;
-  const int64_t kv_head = head / (p.heads / p.kv_heads);
-  const Box keys = keys_of_tile(tile);
-  const Lattice k_lattice = lattice_of(p, call.k, tile, kv_head, keys.first);
-  const Lattice v_lattice = lattice_of(p, call.v, tile, kv_head, keys.first);
-  const int chunks = (keys.count() + M::kColumns - 1) / M::kColumns;
+  const Seen seen = seen_by<M>(call, tile, head);
+  const auto load = [&](int chunk) { load_keys(m, call, seen, chunk); };
   auto& memory = m.memory();
   m.dims(p.dim, p.value_dim);
 
-  const auto load = [&](int chunk) { load_keys(m, call, k_lattice, v_lattice, keys, chunk); };
   const TileRows<const T> q_rows(call, tile, call.q, head), dout_rows(call, tile, call.dout, head),
       out_rows(call, tile, call.out, head);
   m.copy(memory.rows[0], kTileRows, p.dim, q_rows);
   m.copy(memory.rows[1], kTileRows, p.value_dim, dout_rows);
-  load(0);
-
-  m.reach([&](int band) { return reach_of(call.tiling, tile, keys, band, true); });
-  const auto windows = m.rows([&](int row) { return window_fields(call, tile, keys, row); });
+  const auto windows = begin_keys(m, call, tile, seen, load);
   const TileRows<V> lse_rows(call, tile, call.lse, head), mean_rows(call, tile, call.mean, head);
   const auto lse = m.rows([&](int row) {
     const V* const at = lse_rows(row);
@@ -80,7 +71,7 @@ NATTEN_HD void dq_tile(M& m, const TileCall& call, int64_t head, int64_t item, c
   typename M::Sums sum;
   sum.clear();
 
-  for_each_chunk(m, chunks, load, [&](int chunk, int stage) {
+  for_each_chunk(m, seen.chunks, load, [&](int chunk, int stage) {
     typename M::Scores weights, slopes;
     m.clear(weights);
     m.clear(slopes);
@@ -92,7 +83,7 @@ NATTEN_HD void dq_tile(M& m, const TileCall& call, int64_t head, int64_t item, c
     if (drpb != nullptr) {
       m.spill(slopes, memory.slopes);
       m.sync();
-      add_bias_gradient(m, call, tile, keys, chunk, drpb);
+      add_bias_gradient(m, call, tile, seen.keys, chunk, drpb);
     }
     m.multiply(sum, slopes, memory.k(stage));
   });
@@ -102,13 +93,13 @@ NATTEN_HD void dq_tile(M& m, const TileCall& call, int64_t head, int64_t item, c
   m.sync();
 }
 
-// Calls f(item, sums of bias entries or null) for the tiles of a worker, and hands its sums on.
+// Calls f(tile, sums of bias entries or null) for the tiles of a worker, and hands its sums on.
 template <class M, class F>
 NATTEN_HD void with_bias_gradient(M& m, const TileCall& call, int64_t head, int64_t worker, const F& f) {
   using V = typename M::Value;
   V* const drpb = call.drpb == nullptr ? nullptr : m.memory().drpb;
   if (drpb != nullptr) m.each(call.entries, [&](int i) { drpb[i] = 0; });
-  for (int64_t item = worker; item < call.tiling.items; item += call.parts) f(item, drpb);
+  for_each_tile(call, worker, [&](const Tile& tile) { f(tile, drpb); });
   if (drpb == nullptr) return;
   m.sync();
   V* const partial = static_cast<V*>(call.drpb) + (worker * call.p.heads + head) * call.entries;
@@ -119,7 +110,8 @@ template <class M>
 NATTEN_HD void dq_program(M& m, const TileCall& call, int64_t head, int64_t worker) {
   using V = typename M::Value;
   const V* const bias = stage_bias(m, call, head);
-  with_bias_gradient(m, call, head, worker, [&](int64_t item, V* drpb) { dq_tile(m, call, head, item, bias, drpb); });
+  with_bias_gradient(m, call, head, worker,
+                     [&](const Tile& tile, V* drpb) { dq_tile(m, call, head, tile, bias, drpb); });
 }
 
 // Ends of the windows of a box of queries by axis, in places from the tile of keys' origin; cut to its rows, which
@@ -141,13 +133,11 @@ NATTEN_HD void find_ends(M& m, const TileCall& call, const Tile& tile, const Box
 // dk and dv of one tile of keys. Rows are keys and columns queries, so that the transposed weights are where the
 // products with dout and q want them.
 template <class M>
-NATTEN_HD void dkv_tile(M& m, const TileCall& call, int64_t kv_head, int64_t item) {
+NATTEN_HD void dkv_tile(M& m, const TileCall& call, int64_t kv_head, const Tile& tile) {
   using T = typename M::Element;
   using V = typename M::Value;
   const Problem& p = call.p;
   const Fields& f = call.tiling.fields;
-  const Tile tile = tile_at(p, call.tiling, item);
-  if (!tile.exists) return;
   const int64_t group = p.heads / p.kv_heads;
   const Box queries = queries_of_tile(tile);
   const int chunks = (queries.count() + M::kColumns - 1) / M::kColumns;
@@ -234,7 +224,7 @@ NATTEN_HD void dkv_tile(M& m, const TileCall& call, int64_t kv_head, int64_t ite
 
 template <class M>
 NATTEN_HD void dkv_program(M& m, const TileCall& call, int64_t kv_head, int64_t worker) {
-  for (int64_t item = worker; item < call.tiling.items; item += call.parts) dkv_tile(m, call, kv_head, item);
+  for_each_tile(call, worker, [&](const Tile& tile) { dkv_tile(m, call, kv_head, tile); });
 }
 
 }  // namespace natten::cuda

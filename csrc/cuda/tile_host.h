@@ -1,11 +1,10 @@
 // The tile primitives as plain loops: one thread does what a block does.
 #pragma once
 
-#include <cmath>
+#include <algorithm>
 #include <cstring>
-#include <limits>
-#include <vector>
 
+#include "host.h"
 #include "tile_memory.h"
 
 namespace natten::cuda {
@@ -24,21 +23,22 @@ inline float product(float a, float b, float) {
 }
 
 template <class T, int kDim_, int kColumns_>
-class HostMachine {
+class HostMachine : public Host<value_t<T>> {
  public:
   using Element = T;
   using Value = value_t<T>;
+  template <class V>
+  using Rows = typename Host<Value>::template Rows<V>;
+  using Host<Value>::rows;
   static constexpr int kDim = kDim_;
   static constexpr int kColumns = kColumns_;
   using Memory = TileMemory<T, kDim, kColumns>;
   static constexpr int kSlopeStride = Memory::kSlopeStride;
   using PaneType = Pane<T, kDim>;
 
-  HostMachine(Pass pass, int bias_entries, bool bias_gradient) {
-    // What nobody wrote must not matter.
-    buffer_.assign(memory_.place(nullptr, pass, bias_entries, bias_gradient) + 64, static_cast<char>(0xff));
-    memory_.place(buffer_.data() + (64 - reinterpret_cast<uintptr_t>(buffer_.data()) % 64), pass, bias_entries,
-                  bias_gradient);
+  HostMachine(Pass pass, int bias_entries, bool bias_gradient) : Host<Value>(kTileRows) {
+    const size_t bytes = memory_.place(nullptr, pass, bias_entries, bias_gradient);
+    memory_.place(this->buffer(bytes), pass, bias_entries, bias_gradient);
   }
 
   template <int kWidth>
@@ -54,40 +54,12 @@ class HostMachine {
   };
   struct Scores : Acc<kColumns> {};
   using Sums = Acc<kDim>;
-  template <class V>
-  struct Rows {
-    std::vector<V> values;
-    const V& operator[](int row) const { return values[row]; }
-  };
 
   Memory& memory() { return memory_; }
-  static Value minus_infinity() { return -std::numeric_limits<Value>::infinity(); }
-  static Value exp2(Value x) { return std::exp2(x); }
-  static Value log2(Value x) { return std::log2(x); }
-
-  template <class F>
-  void each(int count, const F& f) {
-    for (int i = 0; i < count; i++) f(i);
-  }
-  void sync() {}
-  void commit() {}
-  template <int kPending>
-  void wait() {}
 
   template <class F>
   void copy(PaneType pane, int rows, int64_t dim, const F& f) {
     for (int r = 0; r < rows; r++) copy_row(pane.row(r), f(r), dim);
-  }
-
-  template <class F>
-  auto rows(const F& f) {
-    Rows<decltype(f(0))> result;
-    for (int r = 0; r < kTileRows; r++) result.values.push_back(f(r));
-    return result;
-  }
-  template <class V, class F>
-  auto rows_of(const Rows<V>& from, const F& f) {
-    return rows([&](int r) { return f(r, from[r]); });
   }
 
   void dims(int64_t dim, int64_t value_dim) {
@@ -185,7 +157,6 @@ class HostMachine {
     if (from != nullptr) std::memcpy(static_cast<void*>(to), from, sizeof(T) * dim);
   }
 
-  std::vector<char> buffer_;
   Memory memory_{};
   int64_t dim_ = 0, value_dim_ = 0;
   Reach reach_[kTileRows / kBandRows] = {};

@@ -45,13 +45,13 @@ NATTEN_HD void copy_chunk(M& m, Pane pane, const View& view, const Lattice& latt
 }
 
 template <class M>
-NATTEN_HD void load_keys_and_slots(M& m, const TileCall& call, const Lattice& lattice, const Box& keys, int chunk) {
+NATTEN_HD void load_keys_and_slots(M& m, const TileCall& call, const Seen& seen, int chunk) {
   const int stage = chunk % 2;
   auto& memory = m.memory();
-  copy_chunk(m, memory.k(stage), call.k, lattice, keys, chunk, call.p.dim);
+  copy_chunk(m, memory.k(stage), call.k, seen.k, seen.keys, chunk, call.p.dim);
   m.each(M::kColumns, [&](int c) {
-    memory.columns(stage)[c] = key_column(call, keys, chunk * M::kColumns + c);
-    memory.parts(stage)[c] = slot_of_column(call.p, keys, chunk * M::kColumns + c);
+    memory.columns(stage)[c] = key_column(call, seen.keys, chunk * M::kColumns + c);
+    memory.parts(stage)[c] = slot_of_column(call.p, seen.keys, chunk * M::kColumns + c);
   });
   m.commit();
 }
@@ -82,33 +82,27 @@ NATTEN_HD void fill_empty_slots(M& m, const TileCall& call, const Tile& tile,
 }
 
 template <class M>
-NATTEN_HD void dots_tile(M& m, const TileCall& call, int64_t head, int64_t item, const typename M::Value* bias) {
+NATTEN_HD void dots_tile(M& m, const TileCall& call, int64_t head, const Tile& tile, const typename M::Value* bias) {
   using T = typename M::Element;
   using V = typename M::Value;
   const Problem& p = call.p;
-  const Tile tile = tile_at(p, call.tiling, item);
-  if (!tile.exists) return;
-  const Box keys = keys_of_tile(tile);
-  const Lattice lattice = lattice_of(p, call.k, tile, head / (p.heads / p.kv_heads), keys.first);
-  const int chunks = (keys.count() + M::kColumns - 1) / M::kColumns;
   const uint32_t guards = call.tiling.fields.guards;
+  const Seen seen = seen_by<M>(call, tile, head);
+  const auto load = [&](int chunk) { load_keys_and_slots(m, call, seen, chunk); };
   auto& memory = m.memory();
 
-  const auto load = [&](int chunk) { load_keys_and_slots(m, call, lattice, keys, chunk); };
   const TileRows<const T> q_rows(call, tile, call.q, head);
   const TileRows<T> weight_rows(call, tile, call.weights, head);
   m.copy(memory.rows[0], kTileRows, p.dim, q_rows);
-  load(0);
-  m.reach([&](int band) { return reach_of(call.tiling, tile, keys, band, true); });
-  const auto windows = m.rows([&](int row) { return window_fields(call, tile, keys, row); });
+  const auto windows = begin_keys(m, call, tile, seen, load);
   const auto to = m.rows([&](int row) -> T* {
     T* const at = weight_rows(row);
-    return at == nullptr ? nullptr : at + slot_of_row(call, tile, keys, row);
+    return at == nullptr ? nullptr : at + slot_of_row(call, tile, seen.keys, row);
   });
   fill_empty_slots(m, call, tile, weight_rows);
   const V factor = static_cast<V>(p.scale);
 
-  for_each_chunk(m, chunks, load, [&](int, int stage) {
+  for_each_chunk(m, seen.chunks, load, [&](int, int stage) {
     typename M::Scores dots;
     m.clear(dots);
     m.multiply_transposed(dots, memory.rows[0], memory.k(stage));
@@ -126,35 +120,29 @@ NATTEN_HD void dots_tile(M& m, const TileCall& call, int64_t head, int64_t item,
 template <class M>
 NATTEN_HD void dots_program(M& m, const TileCall& call, int64_t head, int64_t worker) {
   const auto* const bias = stage_bias(m, call, head, 1.0);
-  for (int64_t item = worker; item < call.tiling.items; item += call.parts) dots_tile(m, call, head, item, bias);
+  for_each_tile(call, worker, [&](const Tile& tile) { dots_tile(m, call, head, tile, bias); });
 }
 
 template <class M>
-NATTEN_HD void gather_keys_tile(M& m, const TileCall& call, int64_t head, int64_t item, typename M::Value* drpb) {
+NATTEN_HD void gather_keys_tile(M& m, const TileCall& call, int64_t head, const Tile& tile, typename M::Value* drpb) {
   using T = typename M::Element;
   using V = typename M::Value;
   const Problem& p = call.p;
-  const Tile tile = tile_at(p, call.tiling, item);
-  if (!tile.exists) return;
-  const Box keys = keys_of_tile(tile);
-  const Lattice lattice = lattice_of(p, call.k, tile, head / (p.heads / p.kv_heads), keys.first);
-  const int chunks = (keys.count() + M::kColumns - 1) / M::kColumns;
   const uint32_t guards = call.tiling.fields.guards;
+  const Seen seen = seen_by<M>(call, tile, head);
+  const auto load = [&](int chunk) { load_keys_and_slots(m, call, seen, chunk); };
   auto& memory = m.memory();
 
-  const auto load = [&](int chunk) { load_keys_and_slots(m, call, lattice, keys, chunk); };
-  load(0);
-  m.reach([&](int band) { return reach_of(call.tiling, tile, keys, band, true); });
-  const auto windows = m.rows([&](int row) { return window_fields(call, tile, keys, row); });
+  const auto windows = begin_keys(m, call, tile, seen, load);
   const TileRows<const T> weight_rows(call, tile, call.weights, head);
   const auto from = m.rows([&](int row) -> const T* {
     const T* const at = weight_rows(row);
-    return at == nullptr ? nullptr : at + slot_of_row(call, tile, keys, row);
+    return at == nullptr ? nullptr : at + slot_of_row(call, tile, seen.keys, row);
   });
   typename M::Sums sum;
   sum.clear();
 
-  for_each_chunk(m, chunks, load, [&](int chunk, int stage) {
+  for_each_chunk(m, seen.chunks, load, [&](int chunk, int stage) {
     typename M::Scores weights;
     m.clear(weights);
     m.each_score(weights, [&](auto row, int c, V& x) {
@@ -166,7 +154,7 @@ NATTEN_HD void gather_keys_tile(M& m, const TileCall& call, int64_t head, int64_
     if (drpb != nullptr) {
       m.spill(weights, memory.slopes);
       m.sync();
-      add_bias_gradient(m, call, tile, keys, chunk, drpb);
+      add_bias_gradient(m, call, tile, seen.keys, chunk, drpb);
     }
     m.multiply(sum, weights, memory.k(stage));
   });
@@ -178,18 +166,16 @@ NATTEN_HD void gather_keys_tile(M& m, const TileCall& call, int64_t head, int64_
 template <class M>
 NATTEN_HD void gather_keys_program(M& m, const TileCall& call, int64_t head, int64_t worker) {
   with_bias_gradient(m, call, head, worker,
-                     [&](int64_t item, typename M::Value* drpb) { gather_keys_tile(m, call, head, item, drpb); });
+                     [&](const Tile& tile, typename M::Value* drpb) { gather_keys_tile(m, call, head, tile, drpb); });
 }
 
 // Rows are keys and columns the queries that see them.
 template <class M>
-NATTEN_HD void gather_queries_tile(M& m, const TileCall& call, int64_t kv_head, int64_t item) {
+NATTEN_HD void gather_queries_tile(M& m, const TileCall& call, int64_t kv_head, const Tile& tile) {
   using T = typename M::Element;
   using V = typename M::Value;
   const Problem& p = call.p;
   const Fields& f = call.tiling.fields;
-  const Tile tile = tile_at(p, call.tiling, item);
-  if (!tile.exists) return;
   const int64_t group = p.heads / p.kv_heads;
   const Box queries = queries_of_tile(tile);
   const int chunks = (queries.count() + M::kColumns - 1) / M::kColumns;
@@ -261,9 +247,7 @@ NATTEN_HD void gather_queries_tile(M& m, const TileCall& call, int64_t kv_head, 
 
 template <class M>
 NATTEN_HD void gather_queries_program(M& m, const TileCall& call, int64_t kv_head, int64_t worker) {
-  for (int64_t item = worker; item < call.tiling.items; item += call.parts) {
-    gather_queries_tile(m, call, kv_head, item);
-  }
+  for_each_tile(call, worker, [&](const Tile& tile) { gather_queries_tile(m, call, kv_head, tile); });
 }
 
 }  // namespace natten::cuda

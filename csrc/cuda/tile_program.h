@@ -112,15 +112,37 @@ NATTEN_HD void copy_chunk(M& m, Pane first_pane, const View& first, const Lattic
   });
 }
 
-// Starts bringing chunk `chunk` of the keys and values that a tile sees.
+// The box of keys that a tile of queries sees.
+struct Seen {
+  Box keys;
+  Lattice k, v;
+  int chunks;
+};
+
 template <class M>
-NATTEN_HD void load_keys(M& m, const TileCall& call, const Lattice& k_lattice, const Lattice& v_lattice,
-                         const Box& keys, int chunk) {
+NATTEN_HD Seen seen_by(const TileCall& call, const Tile& tile, int64_t head) {
+  const int64_t kv_head = head / (call.p.heads / call.p.kv_heads);
+  const Box keys = keys_of_tile(tile);
+  return {keys, lattice_of(call.p, call.k, tile, kv_head, keys.first),
+          lattice_of(call.p, call.v, tile, kv_head, keys.first), (keys.count() + M::kColumns - 1) / M::kColumns};
+}
+
+// Starts bringing chunk `chunk` of the keys and values.
+template <class M>
+NATTEN_HD void load_keys(M& m, const TileCall& call, const Seen& seen, int chunk) {
   const int stage = chunk % 2;
   auto& memory = m.memory();
-  copy_chunk(m, memory.k(stage), call.k, k_lattice, memory.v(stage), call.v, v_lattice, keys, chunk);
-  m.each(M::kColumns, [&](int c) { memory.columns(stage)[c] = key_column(call, keys, chunk * M::kColumns + c); });
+  copy_chunk(m, memory.k(stage), call.k, seen.k, memory.v(stage), call.v, seen.v, seen.keys, chunk);
+  m.each(M::kColumns, [&](int c) { memory.columns(stage)[c] = key_column(call, seen.keys, chunk * M::kColumns + c); });
   m.commit();
+}
+
+// Starts on the keys with load(chunk), and returns the windows of the tile's rows.
+template <class M, class Load>
+NATTEN_HD auto begin_keys(M& m, const TileCall& call, const Tile& tile, const Seen& seen, const Load& load) {
+  load(0);
+  m.reach([&](int band) { return reach_of(call.tiling, tile, seen.keys, band, true); });
+  return m.rows([&](int row) { return window_fields(call, tile, seen.keys, row); });
 }
 
 // Calls f(chunk, stage) for the chunks of a box while load(next chunk) is under way; load(0) has been called.
@@ -137,6 +159,15 @@ NATTEN_HD void for_each_chunk(M& m, int chunks, const Load& load, const F& f) {
     m.chunk(chunk);
     f(chunk, chunk % 2);
     m.sync();
+  }
+}
+
+// Calls f(tile) for the tiles of a worker.
+template <class F>
+NATTEN_HD void for_each_tile(const TileCall& call, int64_t worker, const F& f) {
+  for (int64_t item = worker; item < call.tiling.items; item += call.parts) {
+    const Tile tile = tile_at(call.p, call.tiling, item);
+    if (tile.exists) f(tile);
   }
 }
 
@@ -191,33 +222,24 @@ NATTEN_HD void finish_logits(M& m, const TileCall& call, typename M::Scores& log
 }
 
 template <class M>
-NATTEN_HD void forward_tile(M& m, const TileCall& call, int64_t head, int64_t item, const typename M::Value* bias) {
+NATTEN_HD void forward_tile(M& m, const TileCall& call, int64_t head, const Tile& tile, const typename M::Value* bias) {
   using T = typename M::Element;
   using V = typename M::Value;
   const Problem& p = call.p;
-  const Tile tile = tile_at(p, call.tiling, item);
-  if (!tile.exists) return;
-  const int64_t kv_head = head / (p.heads / p.kv_heads);
-  const Box keys = keys_of_tile(tile);
-  const Lattice k_lattice = lattice_of(p, call.k, tile, kv_head, keys.first);
-  const Lattice v_lattice = lattice_of(p, call.v, tile, kv_head, keys.first);
-  const int chunks = (keys.count() + M::kColumns - 1) / M::kColumns;
+  const Seen seen = seen_by<M>(call, tile, head);
+  const auto load = [&](int chunk) { load_keys(m, call, seen, chunk); };
   auto& memory = m.memory();
   m.dims(p.dim, p.value_dim);
 
-  const auto load = [&](int chunk) { load_keys(m, call, k_lattice, v_lattice, keys, chunk); };
   const TileRows<const T> q_rows(call, tile, call.q, head);
   m.copy(memory.rows[0], kTileRows, p.dim, q_rows);
-  load(0);
-
-  m.reach([&](int band) { return reach_of(call.tiling, tile, keys, band, true); });
-  const auto windows = m.rows([&](int row) { return window_fields(call, tile, keys, row); });
+  const auto windows = begin_keys(m, call, tile, seen, load);
   auto top = m.rows([](int) { return M::minus_infinity(); });
   auto total = m.rows([](int) { return V(0); });
   typename M::Sums sum;
   sum.clear();
 
-  for_each_chunk(m, chunks, load, [&](int, int stage) {
+  for_each_chunk(m, seen.chunks, load, [&](int, int stage) {
     typename M::Scores logits;
     m.clear(logits);
     m.multiply_transposed(logits, memory.rows[0], memory.k(stage));
@@ -249,7 +271,7 @@ NATTEN_HD void forward_tile(M& m, const TileCall& call, int64_t head, int64_t it
 template <class M>
 NATTEN_HD void forward_program(M& m, const TileCall& call, int64_t head, int64_t worker) {
   const auto* const bias = stage_bias(m, call, head);
-  for (int64_t item = worker; item < call.tiling.items; item += call.parts) forward_tile(m, call, head, item, bias);
+  for_each_tile(call, worker, [&](const Tile& tile) { forward_tile(m, call, head, tile, bias); });
 }
 
 }  // namespace natten::cuda

@@ -2,16 +2,14 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
-#include <vector>
 
+#include "host.h"
 #include "window_keys.h"
 
 namespace natten::cuda {
 
 template <class T, int kDim_, int kGroups_, bool kListed>
-class WindowHost {
+class WindowHost : public Host<float> {
  public:
   using Element = T;
   static constexpr int kDim = kDim_;
@@ -21,9 +19,8 @@ class WindowHost {
   using Memory = WindowMemory<T>;
 
   explicit WindowHost(const WindowCall& call)
-      // What nobody wrote must not matter.
-      : buffer_(call.layout.bytes + 128, static_cast<char>(0xff)),
-        memory_{buffer_.data() + (128 - reinterpret_cast<uintptr_t>(buffer_.data()) % 128), call.layout},
+      : Host<float>(call.patching.warps() * kPatchRows),
+        memory_{buffer(call.layout.bytes), call.layout},
         patches_(call.patching.warps()),
         groups_(call.groups) {
     address_.resize(patches_ * groups_ * 8);
@@ -45,32 +42,16 @@ class WindowHost {
   struct Operand {
     std::vector<std::vector<T>> rows;
   };
-  template <class V>
-  struct Rows {
-    std::vector<V> values;
-    const V& operator[](int row) const { return values[row]; }
-  };
 
   Memory& memory() { return memory_; }
-  static float minus_infinity() { return -std::numeric_limits<float>::infinity(); }
-  static float exp2(float x) { return std::exp2(x); }
-  static float log2(float x) { return std::log2(x); }
   static float reciprocal(float x) { return 1.0f / x; }
 
-  template <class F>
-  void each(int count, const F& f) {
-    for (int i = 0; i < count; i++) f(i);
-  }
   template <class F>
   void each_lane(const F& f) {
     for (int patch = 0; patch < patches_; patch++) {
       for (int lane = 0; lane < kLanes; lane++) f(patch, lane);
     }
   }
-  void sync() {}
-  void commit() {}
-  template <int kPending>
-  void wait() {}
   template <class F>
   static void each_token(const Lines& lines, const Block& block, const F& f) {
     for (int line = 0; line < block.y.size; line++) {
@@ -110,13 +91,7 @@ class WindowHost {
 
   template <class F>
   auto rows(const F& f) {
-    Rows<decltype(f(0, 0))> result;
-    for (int r = 0; r < count(); r++) result.values.push_back(f(r / kPatchRows, r % kPatchRows));
-    return result;
-  }
-  template <class V, class F>
-  auto rows_of(const Rows<V>& from, const F& f) {
-    return each_row([&](int r) { return f(r, from[r]); });
+    return each_row([&](int r) { return f(r / kPatchRows, r % kPatchRows); });
   }
   Operand operand(const T* image, const Rows<int>& at) {
     Operand result;
@@ -260,9 +235,8 @@ class WindowHost {
  private:
   template <class F>
   auto each_row(const F& f) {
-    return rows([&](int patch, int row) { return f(patch * kPatchRows + row); });
+    return Host<float>::rows(f);
   }
-  int count() const { return patches_ * kPatchRows; }
   float* table(int row) { return memory_.tables() + tables_[row / kPatchRows] * kGroups * kGroupValues; }
   int column_place(int row, int step, int c) const { return address_[row / kPatchRows * groups_ * 8 + step * 16 + c]; }
   // Element d of the row that starts at `place`, its pieces in the pane's order.
@@ -272,7 +246,6 @@ class WindowHost {
     return *reinterpret_cast<T*>(reinterpret_cast<char*>(pane) + (place ^ (d / kPiece * 16)) + d % kPiece * sizeof(T));
   }
 
-  std::vector<char> buffer_;
   Memory memory_;
   int patches_, groups_;
   std::vector<int> address_, steps_, tables_, own_;

@@ -145,7 +145,7 @@ var (
 
 func init() {
 	roles["step"] = func(e dist.Environment) error {
-		g, err := join(e, 20*time.Second)
+		g, err := join(e, time.Minute)
 		if err != nil {
 			return err
 		}

@@ -56,7 +56,9 @@ func join(e dist.Environment, timeout time.Duration) (*dist.Group, error) {
 }
 
 // roles are what processes of a group do in tests.
-var roles = map[string]func(e dist.Environment) error{}
+var roles = map[string]func(e dist.Environment) error{
+	"start": func(dist.Environment) error { return nil },
+}
 
 func TestMain(m *testing.M) {
 	name := os.Getenv(roleVariable)
@@ -119,12 +121,44 @@ func (p *process) wait(t testing.TB) string {
 	return p.stdout.String()
 }
 
-// fails waits for a process to fail within a time and returns its message.
-func (p *process) fails(t testing.TB, limit time.Duration) string {
+// startUp is how long a process of a group takes to come up under the present load.
+func startUp(t testing.TB) time.Duration {
 	t.Helper()
-	timer := time.AfterFunc(limit, func() { _ = p.Process.Kill() })
-	err := p.Wait()
-	require.True(t, timer.Stop(), "did not end within %v: %s", limit, p.stderr.String())
-	require.Error(t, err)
-	return strings.TrimSpace(p.stderr.String())
+	began := time.Now()
+	c := exec.Command(os.Args[0])
+	c.Env = append(os.Environ(), roleVariable+"=start")
+	require.NoError(t, c.Run())
+	return time.Since(began)
+}
+
+// shortest is a time-out, in seconds, for groups whose processes are to run into it.
+// It grows with the load: all processes must have come before.
+func shortest(t testing.TB) int {
+	t.Helper()
+	return min(5+int((10*startUp(t)).Seconds()), 100)
+}
+
+// fails waits for a process to fail, half a minute and more where the machine is
+// busy, and returns its message.
+func (p *process) fails(t testing.TB) string {
+	t.Helper()
+	ended := make(chan error, 1)
+	go func() { ended <- p.Wait() }()
+	const tick = 100 * time.Millisecond
+	limit := 30*time.Second + 60*startUp(t)
+	// Counted, not timed: when the machine stands still, nothing can have ended.
+	for waited := time.Duration(0); ; waited += tick {
+		select {
+		case err := <-ended:
+			require.Error(t, err)
+			return strings.TrimSpace(p.stderr.String())
+		case <-time.After(tick):
+			if waited < limit {
+				continue
+			}
+			_ = p.Process.Kill()
+			<-ended
+			require.FailNow(t, "a process goes on that ought to fail", "for %v: %s", limit, p.stderr.String())
+		}
+	}
 }

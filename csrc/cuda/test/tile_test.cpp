@@ -37,13 +37,6 @@ void launch(const TileCall& call, bool bias, bool bias_gradient, const F& f) {
   }
 }
 
-template <class V>
-std::vector<double> sum_parts(const std::vector<V>& partial, size_t count) {
-  std::vector<double> sums(count);
-  for (size_t i = 0; i < partial.size(); i++) sums[i % count] += partial[i];
-  return sums;
-}
-
 // The unfused operators, from the reference's own weights and gradients of logits.
 template <class T, int kDim>
 void check_pair(const Problem& problem, const Reference& r, unsigned seed, int64_t parts, double tolerance) {
@@ -121,36 +114,11 @@ template <class T, int kDim>
 void check(const Problem& p, bool with_bias, unsigned seed, double tolerance) {
   using V = value_t<T>;
   std::mt19937 random(seed);
-  std::normal_distribution<double> normal;
-  const auto fill = [&](int64_t count) {
-    std::vector<double> values(count);
-    for (double& x : values) x = static_cast<double>(static_cast<T>(normal(random)));
-    return values;
-  };
-  const int64_t tokens = p.tokens();
-  Reference r;
-  r.q = fill(p.batch * p.heads * tokens * p.dim);
-  r.k = fill(p.batch * p.kv_heads * tokens * p.dim);
-  r.v = fill(p.batch * p.kv_heads * tokens * p.value_dim);
-  r.dout = fill(p.batch * p.heads * tokens * p.value_dim);
-  if (with_bias) {
-    r.rpb = fill(p.heads * p.bias_entries());
-    for (double& x : r.rpb) x = static_cast<float>(x);
-  }
-  compute(p, r);
-
-  Dense<T> q(p, p.heads, p.dim), k(p, p.kv_heads, p.dim), v(p, p.kv_heads, p.value_dim), out(p, p.heads, p.value_dim),
-      dout(p, p.heads, p.value_dim), dq(p, p.heads, p.dim), dk(p, p.kv_heads, p.dim), dv(p, p.kv_heads, p.value_dim);
-  Dense<V> lse(p, p.heads, 1), mean(p, p.heads, 1);
-  q.set(r.q), k.set(r.k), v.set(r.v), dout.set(r.dout);
-  const std::vector<V> rpb(r.rpb.begin(), r.rpb.end());
+  Drawn<T, V> d(p, with_bias, random);
+  const Reference& r = d.r;
   TileCall call{};
-  call.p = p;
+  d.give(call);
   call.tiling = tiling_of(p);
-  call.q = q.view, call.k = k.view, call.v = v.view, call.out = out.view, call.lse = lse.view;
-  call.dout = dout.view, call.dq = dq.view, call.dk = dk.view, call.dv = dv.view, call.mean = mean.view;
-  call.rpb = with_bias ? rpb.data() : nullptr;
-  call.entries = static_cast<int>(p.bias_entries());
   call.parts = 1 + random() % call.tiling.items;
   std::vector<V> partial(call.parts * p.heads * call.entries, V(-7));
 
@@ -161,17 +129,18 @@ void check(const Problem& p, bool with_bias, unsigned seed, double tolerance) {
                                         [&](auto& m, int64_t head, int64_t w) { dq_program(m, call, head, w); });
   launch<T, kDim, Pass::kKeyGradient>(call, with_bias, false,
                                       [&](auto& m, int64_t head, int64_t w) { dkv_program(m, call, head, w); });
-  expect_near(p, seed, "lse", lse.values, r.lse, std::min(tolerance, std::is_same_v<T, Tf32> ? 2e-3 : 1e-5));
-  expect_near(p, seed, "out", out.values, r.out, tolerance);
-  expect_near(p, seed, "dq", dq.values, r.dq, 2 * tolerance);
-  expect_near(p, seed, "dk", dk.values, r.dk, 2 * tolerance);
-  expect_near(p, seed, "dv", dv.values, r.dv, 2 * tolerance);
-  if (with_bias) expect_near(p, seed, "drpb", sum_parts(partial, p.heads * call.entries), r.drpb, 2 * tolerance);
+  expect_near(p, seed, "lse", d.lse.values, r.lse, std::min(tolerance, std::is_same_v<T, Tf32> ? 2e-3 : 1e-5));
+  expect_near(p, seed, "out", d.out.values, r.out, tolerance);
+  expect_near(p, seed, "dq", d.dq.values, r.dq, 2 * tolerance, d.least_slope());
+  expect_near(p, seed, "dk", d.dk.values, r.dk, 2 * tolerance, d.least_slope());
+  expect_near(p, seed, "dv", d.dv.values, r.dv, 2 * tolerance);
+  if (with_bias)
+    expect_near(p, seed, "drpb", sum_parts(partial, p.heads * call.entries), r.drpb, 2 * tolerance, d.least_slope());
   check_pair<T, kDim>(p, r, seed, call.parts, tolerance);
 }
 
 Problem random_problem(std::mt19937& random, bool* bias) {
-  const auto pick = [&](std::initializer_list<int64_t> values) { return *(values.begin() + random() % values.size()); };
+  const auto pick = [&](std::initializer_list<int64_t> values) { return test::pick(random, values); };
   Problem p;
   p.rank = 1 + random() % 3;
   p.batch = pick({1, 1, 2});

@@ -51,39 +51,11 @@ void run(WindowCall& call, bool with_small_groups, int most, int widest) {
 
 template <class T, int kDim>
 void check(const Problem& p, bool with_bias, std::mt19937& random, unsigned seed, double tolerance) {
-  std::normal_distribution<double> normal;
-  const auto fill = [&](int64_t count) {
-    std::vector<double> values(count);
-    for (double& x : values) x = static_cast<double>(static_cast<T>(normal(random)));
-    return values;
-  };
-  const int64_t tokens = p.tokens();
-  natten::cpu::test::Reference r;
-  r.q = fill(p.batch * p.heads * tokens * p.dim);
   // Now and then scores so far apart that a few of them say nothing of the largest.
-  if (random() % 3 == 0) {
-    for (double& x : r.q) x *= 8;
-  }
-  r.k = fill(p.batch * p.kv_heads * tokens * p.dim);
-  r.v = fill(p.batch * p.kv_heads * tokens * p.dim);
-  r.dout = fill(p.batch * p.heads * tokens * p.dim);
-  if (with_bias) {
-    r.rpb = fill(p.heads * p.bias_entries());
-    for (double& x : r.rpb) x = static_cast<float>(x);
-  }
-  compute(p, r);
-
-  Dense<T> q(p, p.heads, p.dim), k(p, p.kv_heads, p.dim), v(p, p.kv_heads, p.dim), out(p, p.heads, p.dim),
-      dout(p, p.heads, p.dim), dq(p, p.heads, p.dim), dk(p, p.kv_heads, p.dim), dv(p, p.kv_heads, p.dim);
-  Dense<float> lse(p, p.heads, 1), mean(p, p.heads, 1);
-  q.set(r.q), k.set(r.k), v.set(r.v), dout.set(r.dout);
-  const std::vector<float> rpb(r.rpb.begin(), r.rpb.end());
+  Drawn<T, float> d(p, with_bias, random, random() % 3 == 0 ? 8 : 1);
+  const natten::cpu::test::Reference& r = d.r;
   WindowCall call{};
-  call.p = p;
-  call.q = q.view, call.k = k.view, call.v = v.view, call.out = out.view, call.lse = lse.view;
-  call.dout = dout.view, call.dq = dq.view, call.dk = dk.view, call.dv = dv.view, call.mean = mean.view;
-  call.rpb = with_bias ? rpb.data() : nullptr;
-  call.entries = static_cast<int>(p.bias_entries());
+  d.give(call);
   call.parts = 1 + static_cast<int>(random() % p.batch);
   call.stages = 1 + static_cast<int>(random() % 4);
   const int most = 1 + static_cast<int>(random() % kPatchesLimit), widest = 1 + static_cast<int>(random() % most);
@@ -92,17 +64,15 @@ void check(const Problem& p, bool with_bias, std::mt19937& random, unsigned seed
   call.drpb = partial.data();
   const bool small = random() % 2 == 0;
   with_bias ? run<T, kDim, true>(call, small, most, widest) : run<T, kDim, false>(call, small, most, widest);
-  expect_near(p, seed, "window lse", lse.values, r.lse, 1e-5);
-  expect_near(p, seed, "window out", out.values, r.out, tolerance);
-  expect_near(p, seed, "window dq", dq.values, r.dq, 2 * tolerance);
-  if (with_bias) {
-    std::vector<double> drpb(p.heads * call.entries);
-    for (size_t i = 0; i < partial.size(); i++) drpb[i % drpb.size()] += partial[i];
-    expect_near(p, seed, "window drpb", drpb, r.drpb, 2 * tolerance);
-  }
+  expect_near(p, seed, "window lse", d.lse.values, r.lse, 1e-5);
+  expect_near(p, seed, "window out", d.out.values, r.out, tolerance);
+  expect_near(p, seed, "window dq", d.dq.values, r.dq, 2 * tolerance, d.least_slope());
+  if (with_bias)
+    expect_near(p, seed, "window drpb", sum_parts(partial, p.heads * call.entries), r.drpb, 2 * tolerance,
+                d.least_slope());
   if (p.heads != p.kv_heads) return;
-  expect_near(p, seed, "window dk", dk.values, r.dk, 2 * tolerance);
-  expect_near(p, seed, "window dv", dv.values, r.dv, 2 * tolerance);
+  expect_near(p, seed, "window dk", d.dk.values, r.dk, 2 * tolerance, d.least_slope());
+  expect_near(p, seed, "window dv", d.dv.values, r.dv, 2 * tolerance);
 }
 
 // What blocks, patches and their classes say of one axis, against the windows of problem.h.
@@ -186,7 +156,7 @@ void check_geometry() {
 }
 
 Problem random_problem(std::mt19937& random, bool* bias) {
-  const auto pick = [&](std::initializer_list<int64_t> values) { return *(values.begin() + random() % values.size()); };
+  const auto pick = [&](std::initializer_list<int64_t> values) { return test::pick(random, values); };
   Problem p;
   p.rank = 2;
   p.batch = pick({1, 1, 2, 3});

@@ -1,0 +1,85 @@
+package train
+
+import (
+	"cmp"
+
+	"github.com/gonatten/gonatten/data"
+	"github.com/gonatten/gonatten/train/progress"
+)
+
+// openData opens the splits. Of several processes one on each machine does so
+// before the others, for it may have to fetch them.
+func (r *run) openData() error {
+	if r.group == nil {
+		return r.openSplits()
+	}
+	return r.group.Once("data", r.openSplits)
+}
+
+func (r *run) openSplits() (err error) {
+	defer r.options.Progress.Clear()
+	if r.train, err = openSplit(r.config, r.config.TrainSplit, r.fetching()); err != nil {
+		return err
+	}
+	r.classes = r.train.Classes()
+	if r.config.ValSplit != "" {
+		r.val, err = openSplit(r.config, r.config.ValSplit, r.fetching())
+	}
+	return err
+}
+
+// fetching shows the progress of data.Open.
+func (r *run) fetching() data.Progress {
+	bar, title := r.options.Progress, ""
+	return func(what string, done, total int64) {
+		if what != title {
+			title = what
+			bar.Start(what)
+		}
+		bar.Update(done, total, progress.Bytes(done))
+	}
+}
+
+func (r *run) trainLoader() (*data.Loader, error) {
+	c := r.config
+	transform, err := trainTransform(c, r.input, int(r.model.Config.InChans))
+	if err != nil {
+		return nil, err
+	}
+	return data.NewLoader(r.train, transform, data.LoaderOptions{
+		BatchSize: c.BatchSize, Workers: c.Workers, Seed: uint64(c.Seed), Shuffle: true, DropLast: true,
+		Rank: r.rank(), WorldSize: r.world(), Repeats: c.AugRepeats, MaxBad: c.MaxBad, OnBad: r.skipped,
+	})
+}
+
+// buildEvaluator makes what evaluates the model on the validation split.
+func (r *run) buildEvaluator() error {
+	if r.val == nil {
+		return nil
+	}
+	c := r.config
+	transform, err := evalTransform(r.input, int(r.model.Config.InChans))
+	if err != nil {
+		return err
+	}
+	rank, world := r.rank(), r.world()
+	if r.val.Len() < world {
+		rank, world = 0, 1 // too few to share: every process evaluates all
+	}
+	loader, err := data.NewLoader(r.val, transform, data.LoaderOptions{
+		BatchSize: cmp.Or(c.ValBatch, c.BatchSize), Workers: c.Workers, Uneven: true,
+		Rank: rank, WorldSize: world, MaxBad: c.MaxBad, OnBad: r.skipped,
+	})
+	if err != nil {
+		return err
+	}
+	r.evaluator = &Evaluator{Model: r.model, Source: loader, Device: r.device, Precision: r.precision}
+	if world > 1 {
+		r.evaluator.Sum = r.group.Sum
+	}
+	return nil
+}
+
+func (r *run) skipped(e *data.SampleError) {
+	r.options.Log.Warn("unreadable image skipped", "image", e.Name, "error", e.Err)
+}
