@@ -18,7 +18,7 @@ __global__ void __launch_bounds__(most_warps(M::kGroups) * kWarp, least_blocks(k
   const int number = static_cast<int>(blockIdx.x), rest = call.by_heads.quotient(number);
   const int head = number - rest * static_cast<int>(call.p.heads);
   const int part = call.by_places.quotient(rest), place = rest - part * static_cast<int>(call.patching.places);
-  if constexpr (pass_of(kKernel) == WindowPass::kForward) {
+  if constexpr (kPass<kKernel> == WindowPass::kForward) {
     window_forward(m, call, head, place, part);
   } else if constexpr (kKernel == Kernel::kKeys) {
     window_dkv(m, call, head, place, part);
@@ -78,7 +78,7 @@ void share_out(WindowCall* call, Type type) {
   });
   const int64_t resident = int64_t{attribute(cudaDevAttrMultiProcessorCount)} * std::max(blocks, 1);
   const int64_t fixed = call->p.heads * call->patching.places;
-  constexpr double kSetup = pass_of(kKernel) == WindowPass::kForward ? 1.0 : 2.0;  // what a block makes once, in images
+  constexpr double kSetup = kPass<kKernel> == WindowPass::kForward ? 1.0 : 2.0;  // what a block makes once, in images
   double least = -1;
   for (int64_t parts = 1; parts <= std::min<int64_t>(call->p.batch, 512); parts++) {
     const int64_t waves = (parts * fixed + resident - 1) / resident, images = (call->p.batch + parts - 1) / parts;

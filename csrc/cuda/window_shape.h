@@ -10,11 +10,10 @@ namespace natten::cuda::window {
 
 enum class Kernel { kForward, kQueries, kQueriesAndBias, kKeys, kForwardInBulk };
 constexpr bool is_forward(Kernel kernel) { return kernel == Kernel::kForward || kernel == Kernel::kForwardInBulk; }
-constexpr WindowPass pass_of(Kernel kernel) {
-  return is_forward(kernel)        ? WindowPass::kForward
-         : kernel == Kernel::kKeys ? WindowPass::kKeyGradient
-                                   : WindowPass::kQueryGradient;
-}
+template <Kernel kKernel>
+constexpr WindowPass kPass = is_forward(kKernel)        ? WindowPass::kForward
+                             : kKernel == Kernel::kKeys ? WindowPass::kKeyGradient
+                                                        : WindowPass::kQueryGradient;
 
 // Warps of a block, at most, and blocks that a multiprocessor should hold: what its registers are shared among.
 constexpr int most_warps(int groups) { return groups == kSmallGroups ? 4 : 8; }
