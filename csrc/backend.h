@@ -52,9 +52,8 @@ inline Tensor with_channel(const Tensor& t, const Tensor& channel) {
 
 inline bool deterministic() { return at::globalContext().deterministicAlgorithms(); }
 
-// Kernels: the functions of cpu/kernels.h as static members; empty, which makes the results' memory; kAlwaysLSE,
-// whether the forward kernels write the log-sum-exp even where nobody asks for it; and Guard, constructed with the
-// device of the tensors and alive while a kernel is called.
+// Kernels: the functions of cpu/kernels.h as static members; empty, which makes the results' memory; and Guard,
+// constructed with the device of the tensors and alive while a kernel is called.
 template <class Kernels>
 struct Operators {
   // The second result may be undefined where it is not wanted.
@@ -65,7 +64,7 @@ struct Operators {
     const Tensor q = rows(q_), k = rows(k_), v = rows(v_), bias = bias_of(rpb, q.scalar_type());
     Tensor out = Kernels::empty(token_shape(problem, problem.value_dim), q.options());
     Tensor lse;
-    if (want_lse || Kernels::kAlwaysLSE) {
+    if (want_lse) {
       lse = Kernels::empty(token_shape(problem, -1), q.options().dtype(accumulate_type(q.scalar_type())));
     }
     if (out.numel() > 0) {

@@ -10,7 +10,6 @@ struct CPUKernels {
   struct Guard {
     explicit Guard(c10::Device) {}
   };
-  static constexpr bool kAlwaysLSE = false;
   static constexpr auto empty = &cpu::empty_result;
   static constexpr auto na_forward = &cpu::na_forward;
   static constexpr auto na_backward = &cpu::na_backward;

@@ -27,7 +27,6 @@ void* opened = nullptr;  // libnatten_cuda.so, once its table is taken
 // What the table's functions look like to backend::Operators.
 struct CUDAKernels {
   using Guard = c10::DeviceGuard;
-  static constexpr bool kAlwaysLSE = true;  // the window kernels do
   static at::Tensor empty(at::IntArrayRef sizes, const at::TensorOptions& options) { return at::empty(sizes, options); }
   template <class... Arguments>
   static void na_forward(const Arguments&... arguments) {

@@ -107,6 +107,19 @@ class WindowMachine {
     if (kBulk) asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
   }
+  __device__ __forceinline__ void copy_value(float* to, const float* from) {
+    if constexpr (kBulk) {
+      copy_word(shared_address(to), from);
+    } else {
+      *to = *from;
+    }
+  }
+  __device__ __forceinline__ void wait_for_values() {
+    if constexpr (kBulk) {
+      commit();
+      wait<0>();
+    }
+  }
   __device__ __forceinline__ void wait_for_bulk(int stage) {
 #if NATTEN_HOPPER
     hopper::barrier_wait(full(stage), rounds_ >> stage & 1);
@@ -129,6 +142,9 @@ class WindowMachine {
   }
   template <class F>
   __device__ __forceinline__ void release(int stage, const F& f) {
+#if NATTEN_HOPPER
+    hopper::writes_visible();  // before the tensor engine writes where threads did
+#endif
     __syncwarp();
     if (lane() != 0) return;
     uint32_t before;
@@ -446,7 +462,6 @@ class WindowMachine {
                        : "memory");
         }
       }
-      hopper_writes_visible();
       return result;
     }
   }
@@ -503,12 +518,6 @@ class WindowMachine {
   __device__ __forceinline__ static uint32_t rounded(const Sums& sums, const Rows<float>& factor, int half, int group) {
     return pack_pair<T>(sums.c[group][half * 2] * factor.values[half],
                         sums.c[group][half * 2 + 1] * factor.values[half]);
-  }
-  // Before the tensor engine writes where threads did.
-  __device__ __forceinline__ static void hopper_writes_visible() {
-#if NATTEN_HOPPER
-    hopper::writes_visible();
-#endif
   }
   // Word i of thread t of four becomes word t of thread i.
   __device__ __forceinline__ static void trade(uint32_t* w) {

@@ -71,6 +71,8 @@ class WindowHost : public Host<float> {
   void copy_in_bulk(int, const WindowCall&, const Block&, int64_t, int64_t, int64_t) {}
   void wait_for_bulk(int) {}
   void wait_for_inputs() {}
+  void copy_value(float* to, const float* from) { *to = *from; }
+  void wait_for_values() {}
   template <class F>
   void each_stage(const WindowCall&, const F&) {}
   template <class F>

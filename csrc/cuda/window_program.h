@@ -20,6 +20,7 @@
 //   place_rows(f(patch, row) -> pane row)         lie there
 //   prefetch(image, offsets)                      rows, soon wanted
 //   wait_for_inputs()                             until what earlier kernels write is there
+//   copy_value(to, from)                          one number to on-chip memory, there after wait_for_values() and sync()
 //   kBulk: copies by the tensor engine. copy_in_bulk(stage, call, block, image, head, kv_head) asks for those of a
 //   stage, wait_for_bulk(stage); each_stage(call, f(stage)): one thread; release(stage, f): one of the last patch that
 //   is done with it
@@ -177,16 +178,20 @@ NATTEN_HD Sight sight_of(const PatchAxis& a, int row, int first_key, int apart) 
           (kBiasPitch - 1) * apart};
 }
 
-// The head's bias / scale, for make_tables.
+// The head's bias, for make_tables.
 template <class M>
 NATTEN_HD void load_bias(M& m, const WindowCall& call, const Block& block, int64_t head) {
-  const float inverse = M::reciprocal(static_cast<float>(call.p.scale));
   const float* const rpb = call.rpb == nullptr ? nullptr : call.rpb + head * call.entries;
   const int down = 2 * block.y.axis.kernel - 1, across = 2 * block.x.axis.kernel - 1;
   m.each(kBiasValues, [&](int i) {
     const int y = i / kBiasPitch, x = i % kBiasPitch;
     const bool exists = y < down && x < across;
-    m.memory().bias()[i] = !exists ? M::minus_infinity() : rpb == nullptr ? 0.0f : rpb[y * across + x] * inverse;
+    float* const to = m.memory().bias() + i;
+    if (exists && rpb != nullptr) {
+      m.copy_value(to, rpb + y * across + x);
+    } else {
+      *to = exists ? 0.0f : M::minus_infinity();
+    }
   });
 }
 
@@ -195,6 +200,7 @@ NATTEN_HD void load_bias(M& m, const WindowCall& call, const Block& block, int64
 template <bool kClasses, class M>
 NATTEN_HD void make_tables(M& m, const WindowCall& call, const Block& block) {
   auto& memory = m.memory();
+  const float inverse = M::reciprocal(static_cast<float>(call.p.scale));
   const PatchClasses ys = classes_of(block.y, call.patching.patches[0]),
                      xs = classes_of(block.x, call.patching.patches[1]);
   const auto rank = [&](int patch) {
@@ -229,7 +235,7 @@ NATTEN_HD void make_tables(M& m, const WindowCall& call, const Block& block) {
         NATTEN_UNROLL
         for (int j = 0; j < 4; j++) {
           const int line = (decltype(one_line)::value ? column : column + j % 2) >> log;
-          values.at[j] = *reinterpret_cast<const float*>(at_x[j % 2] + y[j / 2].of(line));
+          values.at[j] = *reinterpret_cast<const float*>(at_x[j % 2] + y[j / 2].of(line)) * inverse;
         }
         *reinterpret_cast<Quad*>(to) = values;
       }
@@ -322,14 +328,17 @@ NATTEN_HD void window_forward(M& m, const WindowCall& call, int64_t head, int pl
   };
   m.wait_for_inputs();
   if constexpr (M::kBulk) {
+    // The bias first: behind the boxes of all blocks it would wait for them.
+    load_bias(m, call, block, head);
     m.each_stage(call, [&](int stage) { load_in_bulk(part + stage * call.parts, stage); });
   } else {
     q_at = offsets_of(m, call, block, call.q);
     load_first(m, call, part, load);
+    load_bias(m, call, block, head);
   }
-  load_bias(m, call, block, head);
   const auto out_at = targets_of(m, call, block, call.out), lse_at = targets_of(m, call, block, call.lse);
   find_columns(m, call, block);
+  m.wait_for_values();
   m.sync();
   make_tables<false>(m, call, block);
   const float factor = static_cast<float>(p.scale) * kLog2E;
@@ -345,7 +354,7 @@ NATTEN_HD void window_forward(M& m, const WindowCall& call, int64_t head, int pl
   int stage = 0;
   T* out = image_of<T>(call.out, part, head);
   float* lse = image_of<float>(call.lse, part, head);
-  const int images = static_cast<int>(p.batch);
+  const int images = static_cast<int>(p.batch), round = call.stages * call.parts;
   for (int image = part; image < images; image += call.parts) {
     if constexpr (M::kBulk) {
       m.wait_for_bulk(stage);
@@ -395,13 +404,15 @@ NATTEN_HD void window_forward(M& m, const WindowCall& call, int64_t head, int pl
     const auto pieces =
         m.pieces(sum, m.rows_of(total, [](auto, float x) { return M::reciprocal(x); }), memory.rows_pane(stage));
     if constexpr (M::kBulk) {
-      m.release(stage, [&] { load_in_bulk(image + call.stages * call.parts, stage); });
+      if (image + round < images) m.release(stage, [&] { load_in_bulk(image + round, stage); });
     }
     m.store(pieces, out, out_at);
-    m.store_rows(m.rows_of(total, [&](auto row, float x) { return (base[row] + M::log2(x)) * (1.0f / kLog2E); }), lse,
-                 lse_at);
+    if (lse != nullptr) {
+      m.store_rows(m.rows_of(total, [&](auto row, float x) { return (base[row] + M::log2(x)) * (1.0f / kLog2E); }), lse,
+                   lse_at);
+      lse += call.parts * call.lse.batch;
+    }
     out += call.parts * call.out.batch;
-    lse += call.parts * call.lse.batch;
     if constexpr (M::kBulk) {
       stage = stage + 1 >= call.stages ? 0 : stage + 1;
     } else {
@@ -461,6 +472,7 @@ NATTEN_HD void window_dq(M& m, const WindowCall& call, int64_t head, int place, 
       m.rows([&](int patch, int row) { return row_exists(call, block, patch, row) ? 0.0f : -M::minus_infinity(); });
   load_bias(m, call, block, head);
   find_columns(m, call, block);
+  m.wait_for_values();
   m.sync();
   make_tables<kBiasGradient>(m, call, block);
   const float factor = static_cast<float>(p.scale) * kLog2E;
