@@ -2,13 +2,16 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"github.com/gonatten/gonatten/internal/near"
 	"github.com/gonatten/gonatten/internal/torch"
 	"github.com/gonatten/gonatten/train/config"
 	"github.com/gonatten/gonatten/train/progress"
@@ -52,10 +55,38 @@ func (a *app) root() *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
+	root.SetFlagErrorFunc(flagError)
 	for _, add := range subcommands {
-		root.AddCommand(add(a))
+		c := add(a)
+		if accepts := c.Args; accepts != nil {
+			c.Args = func(c *cobra.Command, args []string) error {
+				if err := accepts(c, args); err != nil {
+					return fmt.Errorf("%w: natten %s", err, c.Use)
+				}
+				return nil
+			}
+		}
+		root.AddCommand(c)
 	}
 	return root
+}
+
+// flagError adds the nearest flag to the error about one that there is not.
+func flagError(c *cobra.Command, err error) error {
+	var absent *pflag.NotExistError
+	if !errors.As(err, &absent) {
+		return err
+	}
+	var names []string
+	c.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, f.Name)
+		}
+	})
+	if name := near.Name(absent.GetSpecifiedName(), names); name != "" {
+		return fmt.Errorf("%w; did you mean --%s?", err, name)
+	}
+	return err
 }
 
 // subcommands are added by their files' init, so that a file is all it takes.
