@@ -124,8 +124,9 @@ func NewLoader(ds Dataset, t Transform, o LoaderOptions) (*Loader, error) {
 		return nil, err
 	}
 	if l.Len() == 0 {
-		return nil, fmt.Errorf("data: NewLoader: %d samples do not fill one batch of %d", l.Samples(), o.BatchSize)
+		return nil, fmt.Errorf("data: NewLoader: %d samples do not fill one batch of %d: want a smaller batch size", l.sampler.Count(), o.BatchSize)
 	}
+	l.opts.BatchSize = min(l.opts.BatchSize, l.sampler.Count()) // room for more would stay empty
 	return l, nil
 }
 
@@ -246,7 +247,7 @@ func (l *Loader) note(e *SampleError) error {
 		l.opts.OnBad(e)
 	}
 	if n > l.opts.MaxBad {
-		return fmt.Errorf("data: loader: %d unreadable samples, at most %d are put up with; the last: %w", n, l.opts.MaxBad, e)
+		return fmt.Errorf("data: loader: %d unreadable samples, at most %d are put up with; the last: %w: mend or remove them, or allow more (max_bad_samples)", n, l.opts.MaxBad, e)
 	}
 	return nil
 }
