@@ -68,6 +68,9 @@ func (c *Config) Check() error {
 	if len(c.Mean) != len(c.Std) {
 		fail("std", "as many numbers as mean has (%d)", len(c.Mean))
 	}
+	if strings.ContainsAny(c.Experiment, `/\`) || c.Experiment == "." || c.Experiment == ".." {
+		fail("experiment", "a folder's name (output says where it is made)")
+	}
 	oneOf("opt", optim.Names()...)
 	oneOf("sched", schedule.Names()...)
 	oneOf("clip_mode", "norm", "value")

@@ -6,11 +6,12 @@ import (
 	"strings"
 
 	"github.com/gonatten/gonatten/checkpoint"
+	"github.com/gonatten/gonatten/models"
 )
 
 // Keys of a checkpoint's metadata.
 const (
-	keyFormat = "gonatten.state" // version of this layout
+	keyFormat = models.RunState // version of this layout
 	keyStep   = "gonatten.step"
 	keyValue  = "gonatten.state." // and the section's name
 	format    = "1"
