@@ -138,10 +138,11 @@ func (r *StepReport) train(ctx context.Context, m *models.Model, o StepOptions) 
 	if err := l.Run(ctx); err != nil {
 		return err
 	}
-	if err := stop(); err != nil {
+	end := stop
+	stop = func() error { return nil }
+	if err := end(); err != nil {
 		return err
 	}
-	stop = func() error { return nil }
 	if len(seconds) == 0 {
 		return context.Cause(ctx)
 	}

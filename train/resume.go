@@ -134,7 +134,7 @@ func (r *run) locate(resume string) (from origin, err error) {
 	case errors.Is(err, state.ErrNone) && resume == ResumeAuto:
 		err = nil // killed before its first checkpoint: it starts again, in its folder
 	case errors.Is(err, state.ErrNone):
-		err = fmt.Errorf("train: resume: %s: %w", from.Folder, state.ErrNone)
+		err = fmt.Errorf("train: resume: %s: %w: its weights, if it has any, can be the initial_checkpoint of another run", from.Folder, state.ErrNone)
 	}
 	return from, err
 }

@@ -60,6 +60,9 @@ func TestMistakes(t *testing.T) {
 		{"--epochs 3 or more", []string{"train", "--resume", run, "--epochs", "1"}},
 		{"experiment is ../x, want a folder's name", smallTraining(dir, output, "--experiment", "../x")},
 		{"16 samples do not fill one batch of 17", smallTraining(dir, output, "--batch-size", "17")},
+		{`--threads is "many", want a whole number`, []string{"info", "--threads", "many"}},
+		{`unknown command "trian"`, []string{"help", "trian"}},
+		{"give the run's folder to go on", []string{"train", "--resume", best}},
 		{"did you mean --epochs?", []string{"train", "--epohcs", "3"}},
 		{"accepts 1 arg(s), received 0: natten report RUN", []string{"report"}},
 

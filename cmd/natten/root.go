@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strconv"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -56,6 +57,17 @@ func (a *app) root() *cobra.Command {
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(flagError)
+	root.SetHelpCommand(&cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Help about any command",
+		RunE: func(_ *cobra.Command, args []string) error {
+			c, _, err := root.Find(args)
+			if err != nil {
+				return err
+			}
+			return c.Help()
+		},
+	})
 	for _, add := range subcommands {
 		c := add(a)
 		if accepts := c.Args; accepts != nil {
@@ -71,8 +83,13 @@ func (a *app) root() *cobra.Command {
 	return root
 }
 
-// flagError adds the nearest flag to the error about one that there is not.
+// flagError adds the nearest flag to the error about one that there is not, and
+// says what a number's flag wants.
 func flagError(c *cobra.Command, err error) error {
+	var invalid *pflag.InvalidValueError
+	if errors.As(err, &invalid) && errors.As(err, new(*strconv.NumError)) {
+		return fmt.Errorf("--%s is %q, want a whole number of moderate size", invalid.GetFlag().Name, invalid.GetValue())
+	}
 	var absent *pflag.NotExistError
 	if !errors.As(err, &absent) {
 		return err

@@ -76,7 +76,7 @@ func Open(path string) (*Snapshot, error) {
 	if v := file.Metadata[keyFormat]; v != format {
 		file.Close()
 		if v == "" {
-			return nil, fmt.Errorf("state: %s holds weights, not the state of a run; give it as initial_checkpoint", path)
+			return nil, fmt.Errorf("state: %s holds weights, not the state of a run: give the run's folder to go on, or these as initial_checkpoint of another", path)
 		}
 		return nil, fmt.Errorf("state: %s has format %q, want %q", path, v, format)
 	}
