@@ -94,6 +94,10 @@ type Loader struct {
 	bad map[int]*SampleError
 }
 
+// maxValues is how many a batch may have, 8 GB: several batches are under way, and
+// a process that asks for more than there is ends without a word.
+const maxValues = 1 << 31
+
 // NewLoader checks the options and returns a loader; no goroutine runs before
 // Epoch is iterated.
 func NewLoader(ds Dataset, t Transform, o LoaderOptions) (*Loader, error) {
@@ -127,6 +131,10 @@ func NewLoader(ds Dataset, t Transform, o LoaderOptions) (*Loader, error) {
 		return nil, fmt.Errorf("data: NewLoader: %d samples do not fill one batch of %d: want a smaller batch size", l.sampler.Count(), o.BatchSize)
 	}
 	l.opts.BatchSize = min(l.opts.BatchSize, l.sampler.Count()) // room for more would stay empty
+	channels, height, width := t.Shape()
+	if float64(l.opts.BatchSize)*float64(channels)*float64(height)*float64(width) > maxValues {
+		return nil, fmt.Errorf("data: NewLoader: a batch of %d images of %dx%d is more than 2^31 values", l.opts.BatchSize, height, width)
+	}
 	return l, nil
 }
 

@@ -60,6 +60,8 @@ func TestMistakes(t *testing.T) {
 		{"--epochs 3 or more", []string{"train", "--resume", run, "--epochs", "1"}},
 		{"experiment is ../x, want a folder's name", smallTraining(dir, output, "--experiment", "../x")},
 		{"16 samples do not fill one batch of 17", smallTraining(dir, output, "--batch-size", "17")},
+		{"a batch of 4 images of 60000x60000 is more than 2^31 values", smallTraining(dir, output, "--img-size", "60000")},
+		{"workers is 1000000, want 0 to 1024", smallTraining(dir, output, "--workers", "1000000")},
 		{`--threads is "many", want a whole number`, []string{"info", "--threads", "many"}},
 		{`unknown command "trian"`, []string{"help", "trian"}},
 		{"give the run's folder to go on", []string{"train", "--resume", best}},
