@@ -13,6 +13,19 @@ import (
 	"github.com/gonatten/gonatten/bench"
 )
 
+func TestOptionsOutOfRange(t *testing.T) {
+	for _, o := range []bench.Options{{Rounds: -1}, {Duration: -1}, {Block: -1}} {
+		_, err := bench.Run(context.Background(), o)
+		require.ErrorContains(t, err, "want none below 0")
+	}
+	for _, o := range []bench.StepOptions{{Batch: -1}, {Steps: -1}, {Size: -1}} {
+		_, err := bench.Step(context.Background(), o)
+		require.ErrorContains(t, err, "want none below 0")
+	}
+	_, err := bench.Step(context.Background(), bench.StepOptions{Model: "nat_nano_28", Batch: 1 << 40})
+	require.ErrorContains(t, err, "is more than 2^31 values")
+}
+
 func TestRunMeasuresEveryContender(t *testing.T) {
 	shapes := []bench.Shape{
 		{Name: "a", Batch: 1, Heads: 2, Spatial: []int64{9, 8}, Dim: 8, KernelSize: []int64{3, 3}, Dilation: []int64{1, 2}, RPB: true},

@@ -62,6 +62,9 @@ type Report struct {
 func Run(ctx context.Context, o Options) (*Report, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	if o.Rounds < 0 || o.Duration < 0 || o.Block < 0 {
+		return nil, fmt.Errorf("bench: rounds is %d, duration %v and block %v, want none below 0", o.Rounds, o.Duration, o.Block)
+	}
 	if o.Shapes == nil {
 		o.Shapes = Shapes["core"]
 	}

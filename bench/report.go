@@ -9,6 +9,8 @@ import (
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/plotutil"
 	"gonum.org/v1/plot/vg"
+
+	"github.com/gonatten/gonatten/internal/plotfile"
 )
 
 // Write prints the report as a table: milliseconds are medians, with minimum
@@ -80,7 +82,7 @@ func (r *Report) Plot(path string) error {
 	p.NominalX(labels...)
 	p.X.Tick.Label.Rotation = 0.5
 	p.X.Tick.Label.XAlign = -1
-	if err := p.Save(vg.Length(len(labels)+2)*2.2*vg.Centimeter, 11*vg.Centimeter, path); err != nil {
+	if err := plotfile.Save(p, vg.Length(len(labels)+2)*2.2*vg.Centimeter, 11*vg.Centimeter, path); err != nil {
 		return fmt.Errorf("bench: Plot: %w", err)
 	}
 	return nil

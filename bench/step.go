@@ -1,12 +1,13 @@
 package bench
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"math/rand/v2"
-	"os"
 	"runtime"
 	"runtime/pprof"
 	"time"
@@ -14,6 +15,7 @@ import (
 	gotchnn "github.com/sugarme/gotch/nn"
 
 	"github.com/gonatten/gonatten/data"
+	"github.com/gonatten/gonatten/internal/atomicfile"
 	"github.com/gonatten/gonatten/internal/torch"
 	"github.com/gonatten/gonatten/models"
 	"github.com/gonatten/gonatten/train"
@@ -52,6 +54,9 @@ type StepReport struct {
 func Step(ctx context.Context, o StepOptions) (*StepReport, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	if o.Batch < 0 || o.Size < 0 || o.Steps < 0 {
+		return nil, fmt.Errorf("bench: batch is %d, size %d and steps %d, want none below 0", o.Batch, o.Size, o.Steps)
+	}
 	if o.Model == "" {
 		o.Model = "nat_mini"
 	}
@@ -73,6 +78,9 @@ func Step(ctx context.Context, o StepOptions) (*StepReport, error) {
 	if o.Size == 0 {
 		o.Size = m.Config.ImageSize
 	}
+	if side := float64(o.Size); float64(o.Batch)*float64(m.Config.InChans)*side*side > maxPixels {
+		return nil, fmt.Errorf("bench: batch %d of pictures %d wide is more than 2^31 values", o.Batch, o.Size)
+	}
 	r := &StepReport{Model: o.Model, Batch: o.Batch, Size: o.Size, Threads: torch.Threads(), InstructionSet: torch.CPUInstructionSet()}
 	if err := r.train(ctx, m, o); err != nil {
 		return nil, fmt.Errorf("bench: %s: %w", o.Model, err)
@@ -82,6 +90,9 @@ func Step(ctx context.Context, o StepOptions) (*StepReport, error) {
 	}
 	return r, nil
 }
+
+// maxPixels is how many values the pictures of a batch may have.
+const maxPixels = 1 << 31
 
 // untimed steps come before those that are timed.
 const untimed = 2
@@ -107,8 +118,8 @@ func (r *StepReport) train(ctx context.Context, m *models.Model, o StepOptions) 
 	var seconds []float64
 	var calls int64
 	var last time.Time
-	stop := func() {}
-	defer func() { stop() }()
+	stop := func() error { return nil }
+	defer func() { err = errors.Join(err, stop()) }()
 	l.On(train.StepEnd, func(context.Context, *train.Loop) error {
 		now := time.Now()
 		if l.State.Step > untimed {
@@ -127,8 +138,11 @@ func (r *StepReport) train(ctx context.Context, m *models.Model, o StepOptions) 
 	if err := l.Run(ctx); err != nil {
 		return err
 	}
-	stop()
-	stop = func() {}
+	end := stop
+	stop = func() error { return nil }
+	if err := end(); err != nil {
+		return err
+	}
 	if len(seconds) == 0 {
 		return context.Cause(ctx)
 	}
@@ -170,18 +184,15 @@ func emptyCall() float64 {
 	return float64(time.Since(start).Nanoseconds()) / n
 }
 
-func startProfile(path string) (stop func(), err error) {
-	f, err := os.Create(path)
-	if err != nil {
-		return func() {}, err
+// startProfile profiles until it is stopped, which writes the file.
+func startProfile(path string) (stop func() error, err error) {
+	var profile bytes.Buffer
+	if err := pprof.StartCPUProfile(&profile); err != nil {
+		return func() error { return nil }, err
 	}
-	if err := pprof.StartCPUProfile(f); err != nil {
-		f.Close()
-		return func() {}, err
-	}
-	return func() {
+	return func() error {
 		pprof.StopCPUProfile()
-		f.Close()
+		return atomicfile.WriteFile(path, profile.Bytes())
 	}, nil
 }
 

@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -49,7 +50,11 @@ func Open(path string, opts *Options) (*Checkpoint, error) {
 	}
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, fmt.Errorf("checkpoint: %w", err)
+		var pathError *os.PathError
+		if errors.As(err, &pathError) {
+			err = pathError.Err
+		}
+		return nil, fmt.Errorf("checkpoint: %s: %w", path, err)
 	}
 	var c *Checkpoint
 	if info.IsDir() {
@@ -108,12 +113,17 @@ func openWeights(path string, opts *Options) (*Checkpoint, error) {
 // readWeights fills c from a file's content.
 func (c *Checkpoint) readWeights(file []byte, opts *Options) error {
 	switch {
+	case len(file) == 0:
+		return errors.New("not a checkpoint of a known format: the file is empty")
 	case bytes.HasPrefix(file, []byte("PK\x03\x04")), bytes.HasPrefix(file, []byte("PK\x05\x06")):
 		return c.readTorch(file, readTorchZip, FormatTorch, opts)
 	case isTorchLegacy(file):
 		return c.readTorch(file, readTorchLegacy, FormatTorchLegacy, opts)
 	case looksLikeSafetensors(file):
 		c.Format = FormatSafetensors
+		if opts.UseEMA || opts.Entry != "" {
+			return errors.New("a safetensors file has one set of weights: none that is averaged besides, and no entries to choose from")
+		}
 		when := checkNow
 		switch {
 		case opts.SkipChecksum:

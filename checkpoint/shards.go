@@ -41,7 +41,14 @@ func openFolder(dir string, opts *Options) (*Checkpoint, error) {
 		}
 		return c, nil
 	}
-	return nil, fmt.Errorf("checkpoint: folder %s has none of %s", dir, strings.Join(weightFiles, ", "))
+	hint := ""
+	for _, end := range []string{".safetensors", ".pth", ".pt", ".bin"} {
+		if files, _ := filepath.Glob(filepath.Join(dir, "*"+end)); len(files) > 0 {
+			hint = "; did you mean " + strings.Join(files[:min(len(files), 3)], " or ") + "?"
+			break
+		}
+	}
+	return nil, fmt.Errorf("checkpoint: folder %s has none of %s%s", dir, strings.Join(weightFiles, ", "), hint)
 }
 
 // readConfig reads a folder's config.json; a folder without one is in order.

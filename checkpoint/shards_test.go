@@ -9,6 +9,29 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// TestOpenSaysWhatIsWrong: errors that a slip of the hand brings about.
+func TestOpenSaysWhatIsWrong(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	s := NewStateDict()
+	tensor, err := NewTensor(F32, []int64{1}, make([]byte, 4))
+	require.NoError(t, err)
+	s.Set("a", tensor)
+	require.NoError(t, SaveSafetensors(at("best.safetensors"), s, nil))
+	require.NoError(t, SaveSafetensors(at("last.safetensors"), s, nil))
+	_, err = Open(dir, nil)
+	require.ErrorContains(t, err, "; did you mean "+at("best.safetensors")+" or "+at("last.safetensors")+"?")
+	_, err = Open(at("absent.pth"), nil)
+	require.EqualError(t, err, "checkpoint: "+at("absent.pth")+": no such file or directory")
+	require.NoError(t, os.WriteFile(at("empty.pth"), nil, 0o600))
+	_, err = Open(at("empty.pth"), nil)
+	require.EqualError(t, err, "checkpoint: "+at("empty.pth")+": not a checkpoint of a known format: the file is empty")
+	for _, o := range []Options{{UseEMA: true}, {Entry: "model"}} {
+		_, err = Open(at("best.safetensors"), &o)
+		require.ErrorContains(t, err, "a safetensors file has one set of weights")
+	}
+}
+
 // writeSharded splits a folder's weights over n files and returns the new folder.
 func writeSharded(t *testing.T, from string, n int, suffix string, save func(path string, s *StateDict) error) string {
 	t.Helper()

@@ -139,7 +139,7 @@ func (s *cifarSet) locate(o Options) (string, error) {
 				return dir, nil
 			}
 		}
-		return "", fmt.Errorf("data: %s: %s is not in %s: %s", s.name, s.meta, o.Root, s.advice())
+		return "", fmt.Errorf("data: %s: %s is not in %s: %s", s.name, s.meta, o.Root, adviceFor(o.Root, s.advice()))
 	}
 	cache, err := o.cacheDir()
 	if err != nil {

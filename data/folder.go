@@ -70,6 +70,35 @@ func NewFolder(dir string, classes []string) (*Folder, error) {
 	return f, nil
 }
 
+// HoldsPictures tells whether dir is the folder of a dataset of its own: pictures
+// in a folder for each class, with or without splits above them, or tar shards.
+// The folder of a named set's files is none.
+func HoldsPictures(dir string) bool {
+	if tars, _ := filepath.Glob(filepath.Join(dir, "*.tar")); len(tars) > 0 {
+		return true
+	}
+	return picturesBelow(dir, 0)
+}
+
+// picturesBelow looks for one picture in the folders of dir, not in dir itself. A
+// folder that cannot be read has none: whoever opens the set says so.
+func picturesBelow(dir string, depth int) bool {
+	const deepest = 3 // SPLIT/CLASS, and one more
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		switch {
+		case strings.HasPrefix(e.Name(), "."):
+		case isDir(dir, e):
+			if depth < deepest && picturesBelow(filepath.Join(dir, e.Name()), depth+1) {
+				return true
+			}
+		case depth > 0 && isImage(e.Name()):
+			return true
+		}
+	}
+	return false
+}
+
 // Len is the number of images.
 func (f *Folder) Len() int { return len(f.files) }
 

@@ -65,7 +65,7 @@ func TestFolderHoldOut(t *testing.T) {
 	dir := t.TempDir()
 	putFolder(t, dir, []string{"a", "b"}, 10)
 	_, err := Open(dir, "val", Options{})
-	assert.ErrorContains(t, err, "has no val split")
+	assert.ErrorContains(t, err, "has no split val")
 	o := Options{HoldOut: 0.2, Seed: 7}
 	train, err := Open(dir, "train", o)
 	require.NoError(t, err)
@@ -113,6 +113,37 @@ func TestFolderErrors(t *testing.T) {
 	require.NoError(t, os.Symlink(loop, filepath.Join(loop, "again")))
 	_, err = NewFolder(filepath.Join(dir, "train"), nil)
 	assert.ErrorContains(t, err, "a loop of links?")
+}
+
+func TestHoldsPictures(t *testing.T) {
+	dir := t.TempDir()
+	require.False(t, HoldsPictures(dir))
+	require.False(t, HoldsPictures(filepath.Join(dir, "absent")))
+	put(t, nil, dir, "idx", "raw", "train-images-idx3-ubyte.gz")
+	put(t, nil, dir, "idx", "cover.png")
+	require.False(t, HoldsPictures(filepath.Join(dir, "idx")), "a picture of no class")
+	putFolder(t, filepath.Join(dir, "flat"), []string{"a"}, 1)
+	require.True(t, HoldsPictures(filepath.Join(dir, "flat")))
+	putFolder(t, filepath.Join(dir, "split", "train"), []string{"a"}, 1)
+	require.NoError(t, os.Symlink(filepath.Join(dir, "split"), filepath.Join(dir, "link")))
+	require.True(t, HoldsPictures(filepath.Join(dir, "link")))
+	put(t, nil, dir, "shards", "train-0.tar")
+	require.True(t, HoldsPictures(filepath.Join(dir, "shards")))
+}
+
+// TestNamedSetInAFolderOfPictures: the error says that the name is in the way.
+func TestNamedSetInAFolderOfPictures(t *testing.T) {
+	dir := t.TempDir()
+	putFolder(t, filepath.Join(dir, "train"), []string{"a"}, 1)
+	for _, name := range []string{"fashion-mnist", "cifar10"} {
+		_, err := Open(name, "train", Options{Root: dir})
+		require.ErrorContains(t, err, dir+" holds pictures of its own: to use them, name no dataset")
+	}
+	_, err := Open("fashon-mnist", "train", Options{})
+	require.ErrorContains(t, err, "did you mean fashion-mnist?")
+	_, err = Open(dir, "val", Options{})
+	require.ErrorIs(t, err, ErrNoSplit)
+	require.ErrorContains(t, err, "has no split val: make a val folder")
 }
 
 func TestFolderFileErrorsNameTheFile(t *testing.T) {

@@ -94,6 +94,10 @@ type Loader struct {
 	bad map[int]*SampleError
 }
 
+// maxValues is how many a batch may have, 8 GB: several batches are under way, and
+// a process that asks for more than there is ends without a word.
+const maxValues = 1 << 31
+
 // NewLoader checks the options and returns a loader; no goroutine runs before
 // Epoch is iterated.
 func NewLoader(ds Dataset, t Transform, o LoaderOptions) (*Loader, error) {
@@ -124,7 +128,12 @@ func NewLoader(ds Dataset, t Transform, o LoaderOptions) (*Loader, error) {
 		return nil, err
 	}
 	if l.Len() == 0 {
-		return nil, fmt.Errorf("data: NewLoader: %d samples do not fill one batch of %d", l.Samples(), o.BatchSize)
+		return nil, fmt.Errorf("data: NewLoader: %d samples do not fill one batch of %d: want a smaller batch size", l.sampler.Count(), o.BatchSize)
+	}
+	l.opts.BatchSize = min(l.opts.BatchSize, l.sampler.Count()) // room for more would stay empty
+	channels, height, width := t.Shape()
+	if float64(l.opts.BatchSize)*float64(channels)*float64(height)*float64(width) > maxValues {
+		return nil, fmt.Errorf("data: NewLoader: a batch of %d images of %dx%d is more than 2^31 values", l.opts.BatchSize, height, width)
 	}
 	return l, nil
 }
@@ -246,7 +255,7 @@ func (l *Loader) note(e *SampleError) error {
 		l.opts.OnBad(e)
 	}
 	if n > l.opts.MaxBad {
-		return fmt.Errorf("data: loader: %d unreadable samples, at most %d are put up with; the last: %w", n, l.opts.MaxBad, e)
+		return fmt.Errorf("data: loader: %d unreadable samples, at most %d are put up with; the last: %w: mend or remove them, or allow more (max_bad_samples)", n, l.opts.MaxBad, e)
 	}
 	return nil
 }

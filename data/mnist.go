@@ -106,7 +106,7 @@ func (s *idxSet) locate(o Options) (string, error) {
 			}
 		}
 		return "", fmt.Errorf("data: %s: no file of the set (such as %s.gz) in %s: %s",
-			s.name, s.files["train"][0].name, o.Root, s.advice())
+			s.name, s.files["train"][0].name, o.Root, adviceFor(o.Root, s.advice()))
 	}
 	if s.pkgDir != "" && s.allIn(s.pkgDir) {
 		return s.pkgDir, nil

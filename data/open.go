@@ -1,11 +1,14 @@
 package data
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/gonatten/gonatten/internal/near"
 )
 
 // Options of Open; the zero value is fine for all but "imagenet".
@@ -64,6 +67,10 @@ func Names() []string {
 	return names
 }
 
+// ErrNoSplit is wrapped by Open's error for an image folder or a list of shards
+// without the wanted split.
+var ErrNoSplit = errors.New("no split")
+
 // Open finds a dataset by specification (see the package's documentation) and
 // split: "train", "val" or "test". Where a set has only one of val and test, both
 // names mean it. The split "" takes a folder or a list of shards as a whole, with
@@ -94,13 +101,22 @@ func Open(spec, split string, o Options) (Dataset, error) {
 	}
 	st, err := os.Stat(spec)
 	if err != nil || !st.IsDir() {
-		return nil, fmt.Errorf("data: %q is neither a folder, nor a pattern ending in .tar, nor a known set (%s)",
-			spec, strings.Join(Names(), ", "))
+		return nil, fmt.Errorf("data: %q is neither a folder, nor a pattern ending in .tar, nor a known set (%s)%s",
+			spec, strings.Join(Names(), ", "), near.Question(spec, Names()))
 	}
 	if tars, _ := filepath.Glob(filepath.Join(spec, "*.tar")); len(tars) > 0 {
 		return openShards(filepath.Join(spec, "{split}*.tar"), split, o)
 	}
 	return openFolder(spec, split, o)
+}
+
+// adviceFor is what to do about a folder without a named set's files: get them, or
+// leave out the set's name where the folder is a dataset of its own.
+func adviceFor(dir, advice string) string {
+	if HoldsPictures(dir) {
+		return dir + " holds pictures of its own: to use them, name no dataset (dataset empty)"
+	}
+	return advice
 }
 
 // openFolder opens an image folder, with split folders or without.
@@ -145,7 +161,7 @@ func holdOut(all Dataset, what, split string, o Options) (Dataset, error) {
 		if split == "train" {
 			return all, nil
 		}
-		return nil, fmt.Errorf("data: %s has no %s split: make a val folder (or val-*.tar shards), or hold out a fraction of the training images", what, split)
+		return nil, fmt.Errorf("data: %s has %w %s: make a val folder (or val-*.tar shards), or take a fraction of the training images for it (hold_out 0.1)", what, ErrNoSplit, split)
 	}
 	train, val, err := HoldOut(all, o.HoldOut, o.Seed)
 	if err != nil {

@@ -55,7 +55,7 @@ func TestShards(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, 2, val.Len())
 	_, err = Open(filepath.Join(dir, "train-*.tar"), "val", o)
-	assert.ErrorContains(t, err, "has no val split")
+	assert.ErrorContains(t, err, "has no split val")
 	o.HoldOut = 0.25
 	held, err := Open(filepath.Join(dir, "train-*.tar"), "val", o)
 	require.NoError(t, err)

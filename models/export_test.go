@@ -1,7 +1,11 @@
 package models_test
 
 import (
+	"os"
+	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -13,6 +17,39 @@ import (
 	"github.com/gonatten/gonatten/internal/torch"
 	"github.com/gonatten/gonatten/models"
 )
+
+// exportLimitEnv tells the test binary to act as the process that runs out of space.
+const exportLimitEnv = "MODELS_TEST_EXPORT_LIMITED"
+
+// TestExportOnAFullDisk: an error, and not the end of the process, which
+// libtorch's own writer of files brings about. A limit on the size of files stands
+// for the disk.
+func TestExportOnAFullDisk(t *testing.T) {
+	if path := os.Getenv(exportLimitEnv); path != "" {
+		m := build(t, small)
+		signal.Ignore(syscall.SIGXFSZ)
+		limit := syscall.Rlimit{Cur: 20_000, Max: 20_000}
+		require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit))
+		err := m.Export(path, models.Info{}, 96, 96)
+		require.ErrorContains(t, err, path)
+		require.ErrorContains(t, err, "File too large")
+		return
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "m.pt")
+	require.NoError(t, os.WriteFile(path, []byte("old"), 0o600))
+	child := exec.Command(os.Args[0], "-test.run=^TestExportOnAFullDisk$", "-test.count=1")
+	child.Env = append(os.Environ(), exportLimitEnv+"="+path)
+	out, err := child.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, "old", string(text))
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, entries, 1, "nothing half-written is left")
+	require.ErrorContains(t, build(t, small).Export(dir, models.Info{}, 96, 96), "is a directory")
+}
 
 // A script computes what the model computes, for other batches and sizes too,
 // and holds the model's state dict.

@@ -53,6 +53,10 @@ const (
 	metaPreprocess = "gonatten.preprocess"
 )
 
+// RunState is the key in a safetensors file's metadata that marks the state of a
+// training run; package train/state writes it.
+const RunState = "gonatten.state"
+
 // Metadata is Info as safetensors' metadata.
 func (i Info) Metadata() (map[string]string, error) {
 	c, err := i.Config.withDefaults()

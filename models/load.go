@@ -236,6 +236,9 @@ func Identify(have *checkpoint.StateDict) []string {
 
 // unnamed is the error for a file without a configuration.
 func unnamed(c *checkpoint.Checkpoint) error {
+	if c.Metadata[RunState] != "" {
+		return fmt.Errorf("models: %s is the state of a training run, to go on from: its weights are best.safetensors and last.safetensors in the run's folder", c.Path)
+	}
 	fits := "no known variant fits it"
 	if names := Identify(c.Tensors); len(names) > 0 {
 		fits = "it fits " + strings.Join(names, ", ")

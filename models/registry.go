@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	gotchnn "github.com/sugarme/gotch/nn"
+
+	"github.com/gonatten/gonatten/internal/near"
 )
 
 // Figures are published for a variant: parameters, multiply-accumulates of one
@@ -47,11 +49,11 @@ func ConfigOf(name string, opts ...Option) (Config, error) {
 // hint names variants that a misspelt name may have meant.
 func hint(name string) string {
 	prefix, _, _ := strings.Cut(name, "_")
-	near := List(prefix + "*")
-	if prefix == "" || len(near) == 0 {
-		near = List("*")
+	family := List(prefix + "*")
+	if prefix == "" || len(family) == 0 {
+		family = List("*")
 	}
-	return "; there are " + strings.Join(near, ", ")
+	return "; there are " + strings.Join(family, ", ") + near.Question(name, List("*"))
 }
 
 // Lookup finds a variant by name. The result is the caller's to change.

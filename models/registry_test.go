@@ -209,6 +209,7 @@ func TestListTakesPatterns(t *testing.T) {
 	require.Len(t, models.List("dinat_s_*"), 6)
 	_, err := models.New("nat_minii", gotchnn.NewVarStore(gotch.CPU).Root())
 	require.ErrorContains(t, err, `models: New: there is no variant "nat_minii"; there are nat_mini, nat_tiny`)
+	require.ErrorContains(t, err, "did you mean nat_mini?")
 }
 
 func TestModelsAreGotchModules(t *testing.T) {

@@ -23,6 +23,8 @@ func (r *run) useDevice(env dist.Environment) (err error) {
 // run there.
 func chooseDevice(name string) (torch.Device, error) {
 	switch {
+	case name != "" && name != "cpu" && name != "cuda":
+		return torch.CPU, fmt.Errorf("train: device is %q, want cpu or cuda", name)
 	case name == "cuda" && !functional.HasCUDA():
 		return torch.CPU, fmt.Errorf("train: device is cuda, and the operators do not run there (natten info says why)")
 	case name == "cuda", name == "" && functional.HasCUDA():

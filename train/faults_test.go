@@ -5,6 +5,8 @@ package train_test
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"math"
 	"os"
@@ -94,6 +96,34 @@ func TestFolderVanishes(t *testing.T) {
 	require.ErrorContains(t, err, folder)
 	require.ErrorContains(t, err, "no such file or directory")
 	require.NotContains(t, err.Error(), "\n")
+}
+
+// TestEvaluationFails: what was trained until then is kept, and going on evaluates
+// it first.
+func TestEvaluationFails(t *testing.T) {
+	dir := imageFolder(t, 16, 12, 4)
+	c := smallRun(t, dir)
+	require.NoError(t, c.Read([]byte("experiment: one\nepochs: 1")))
+	good := filepath.Join(dir, "val", "blue", "0.png")
+	picture, err := os.ReadFile(good)
+	require.NoError(t, err)
+	for i := range 4 {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "val", "blue", fmt.Sprint(i, ".png")), picture[:50], 0o600))
+	}
+	_, err = train.Run(context.Background(), c, train.RunOptions{})
+	require.ErrorContains(t, err, "unreadable samples, at most 1 are put up with")
+	require.ErrorContains(t, err, "max_bad_samples")
+	for i := range 4 {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "val", "blue", fmt.Sprint(i, ".png")), picture, 0o600))
+	}
+	c.Resume = filepath.Join(c.Output, "one")
+	s, err := train.Run(context.Background(), c, train.RunOptions{Prepare: func(l *train.Loop) error {
+		l.On(train.StepEnd, func(context.Context, *train.Loop) error { return errors.New("nothing is trained again") })
+		return nil
+	}})
+	require.NoError(t, err)
+	require.Equal(t, []int{1, 4, 1}, []int{s.Epochs, s.Steps, s.BestEpoch})
+	require.FileExists(t, filepath.Join(s.Folder, train.BestFile))
 }
 
 // TestFolderBecomesReadOnly takes the right to write from the thread, which works

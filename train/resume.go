@@ -36,7 +36,11 @@ func ResumeConfig(resume string) (*config.Config, error) {
 // checkpoint, which is then file.
 func resumeTarget(path string) (folder, file string, err error) {
 	info, err := os.Stat(path)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", "", fmt.Errorf("train: resume: there is no %s: give the folder of a run%s, or leave resume out to start one",
+			path, suggestRuns(path))
+	case err != nil:
 		return "", "", fmt.Errorf("train: resume: %w", err)
 	}
 	path = filepath.Clean(path)
@@ -47,9 +51,44 @@ func resumeTarget(path string) (folder, file string, err error) {
 		path = filepath.Dir(path)
 	}
 	if _, err := os.Stat(filepath.Join(path, ConfigFile)); err != nil {
-		return "", "", fmt.Errorf("train: resume: %s is not the folder of a run: it has no %s", path, ConfigFile)
+		return "", "", fmt.Errorf("train: resume: %s is not the folder of a run: it has no %s%s", path, ConfigFile, latestRuns(path))
 	}
 	return path, file, nil
+}
+
+// suggestRuns is a remark, to follow "the folder of a run", on what may have been
+// meant where there is nothing under a path: the run of that name where runs are
+// made, or else the latest runs beside the path or there.
+func suggestRuns(path string) string {
+	output := config.Default().Output
+	named := filepath.Join(output, filepath.Base(path))
+	if _, err := os.Stat(filepath.Join(named, ConfigFile)); err == nil {
+		return " (did you mean " + named + "?)"
+	}
+	return cmp.Or(latestRuns(filepath.Dir(filepath.Clean(path))), latestRuns(output))
+}
+
+// latestRuns names the latest runs in a folder, "" where there are none.
+func latestRuns(folder string) string {
+	const most = 3
+	configs, _ := filepath.Glob(filepath.Join(folder, "*", ConfigFile))
+	if len(configs) == 0 {
+		return ""
+	}
+	slices.SortStableFunc(configs, func(a, b string) int { return changed(b).Compare(changed(a)) })
+	var runs []string
+	for _, file := range configs[:min(most, len(configs))] {
+		runs = append(runs, filepath.Dir(file))
+	}
+	return " (such as " + strings.Join(runs, ", ") + ")"
+}
+
+func changed(path string) time.Time {
+	info, err := os.Stat(path)
+	if err != nil {
+		return time.Time{}
+	}
+	return info.ModTime()
 }
 
 // origin is where a run goes on from.
@@ -95,7 +134,7 @@ func (r *run) locate(resume string) (from origin, err error) {
 	case errors.Is(err, state.ErrNone) && resume == ResumeAuto:
 		err = nil // killed before its first checkpoint: it starts again, in its folder
 	case errors.Is(err, state.ErrNone):
-		err = fmt.Errorf("train: resume: %s: %w", from.Folder, state.ErrNone)
+		err = fmt.Errorf("train: resume: %s: %w: its weights, if it has any, can be the initial_checkpoint of another run", from.Folder, state.ErrNone)
 	}
 	return from, err
 }

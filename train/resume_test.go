@@ -155,8 +155,24 @@ func TestResume(t *testing.T) {
 		c := configured(want.Folder)
 		got, err := train.Run(context.Background(), c, train.RunOptions{})
 		require.NoError(t, err)
-		require.Equal(t, want.Steps, got.Steps)
-		require.Len(t, course(t, want.Folder), len(course(t, got.Folder)))
+		require.Contains(t, got.StopReason, "nothing is left to train: "+want.Folder+" is at epoch 3")
+		got.StopReason = ""
+		require.Equal(t, want, got)
+	})
+	t.Run("fewer epochs than it has are an error that changes nothing", func(t *testing.T) {
+		before := contents(t, want.Folder)
+		for change, wrong := range map[string]string{
+			"epochs: 2":               "is at epoch 3, and the end is epoch 2 (epochs 2, cooldown_epochs 0); to train on: natten train --resume " + want.Folder + " --epochs 4 or more",
+			"max_steps: 5":            "nothing is left to train",
+			"max_steps: 5\nepochs: 9": "is at step 12, and max_steps is 5; to train on: natten train --resume " + want.Folder + " --max-steps 13 or more",
+		} {
+			c := configured(want.Folder)
+			require.NoError(t, c.Read([]byte(change)))
+			_, err := train.Run(context.Background(), c, train.RunOptions{})
+			require.ErrorContains(t, err, wrong, change)
+			require.NotContains(t, err.Error(), "\n")
+		}
+		require.Equal(t, before, contents(t, want.Folder))
 	})
 	t.Run("more epochs", func(t *testing.T) {
 		c := configured(want.Folder)
@@ -165,6 +181,21 @@ func TestResume(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 16, got.Steps)
 	})
+}
+
+// contents are the files of a folder and of those in it.
+func contents(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	require.NoError(t, filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		files[path] = string(text)
+		return err
+	}))
+	return files
 }
 
 // TestDamagedCheckpoint: the one before is taken, and one line says so.
@@ -200,8 +231,10 @@ func TestResumeErrors(t *testing.T) {
 	s, err := train.Run(context.Background(), c, train.RunOptions{})
 	require.NoError(t, err)
 	for change, want := range map[string]string{
-		"resume: /nowhere":                     "resume: stat /nowhere: no such file",
+		"resume: /nowhere":                     "resume: there is no /nowhere: give the folder of a run, or leave resume out to start one",
+		"resume: " + s.Folder + "2":            "2: give the folder of a run (such as " + s.Folder + "), or leave",
 		"resume: " + dir:                       "is not the folder of a run: it has no config.yaml",
+		"resume: " + c.Output:                  "it has no config.yaml (such as " + s.Folder + ")",
 		"resume: " + s.Checkpoint:              "holds weights, not the state of a run",
 		"opt: sgd\nresume: " + s.Folder:        "of optimizer adamw, the run has sgd",
 		"model_ema: true\nresume: " + s.Folder: "ema: ",

@@ -50,24 +50,14 @@ func Run(ctx context.Context, c *config.Config, o RunOptions) (*Summary, error) 
 
 // all is the run, from meeting the other processes to the summary.
 func (r *run) all(ctx context.Context) (*Summary, error) {
-	steps := []func() error{
-		func() error { return r.join(ctx) },
-		r.findResume,
-		r.openData,
-		r.buildModel,
-		r.buildLoop,
-		r.makeFolder,
-		r.buildEvaluator,
-		r.addHooks,
-		r.restore,
+	if err := inOrder(ctx, func() error { return r.join(ctx) }, r.findResume, r.openData, r.buildModel, r.buildLoop); err != nil {
+		return nil, err
 	}
-	for _, step := range steps {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		if err := step(); err != nil {
-			return nil, err
-		}
+	if done, err := r.finished(); done != nil || err != nil {
+		return done, err // nothing has been written so far
+	}
+	if err := inOrder(ctx, r.makeFolder, r.buildEvaluator, r.addHooks, r.restore); err != nil {
+		return nil, err
 	}
 	if r.options.Prepare != nil {
 		if err := r.options.Prepare(r.loop); err != nil {
@@ -78,6 +68,19 @@ func (r *run) all(ctx context.Context) (*Summary, error) {
 		return nil, err
 	}
 	return r.finish()
+}
+
+// inOrder does steps until one fails or the context ends.
+func inOrder(ctx context.Context, steps ...func() error) error {
+	for _, step := range steps {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // run is a run while it is going on. Fields are set by the steps of all, in its

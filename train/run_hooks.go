@@ -143,7 +143,13 @@ func (r *run) evaluate(ctx context.Context, l *Loop) error {
 	if !r.evaluationDue(l) {
 		return r.averaged(func() error { return r.save(LastFile, 0) })
 	}
-	return r.averaged(func() error { return r.evaluateNow(ctx, l) })
+	err := r.averaged(func() error { return r.evaluateNow(ctx, l) })
+	if err != nil && r.evaluated != l.State.Epoch && r.group == nil {
+		// What was trained is kept: going on evaluates it first. The run ends with the
+		// first error, whatever becomes of this.
+		_ = r.saveState()
+	}
+	return err
 }
 
 // evaluationDue tells whether the epoch that has ended is to be evaluated.

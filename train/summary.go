@@ -33,7 +33,7 @@ type Summary struct {
 	Reductions      int     `json:"gradient_reductions"` // buckets averaged over the processes
 	Rank            int     `json:"rank"`                // of this process; rank 0 has written the files
 	Interrupted     bool    `json:"interrupted"`
-	StopReason      string  `json:"stop_reason,omitempty"`
+	StopReason      string  `json:"stop_reason,omitempty"` // what ended it early, or why nothing was left to train
 }
 
 // finish writes the summary.

@@ -27,10 +27,10 @@ func readJSON(path string, value any) error {
 	}
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	if err := decoder.Decode(value); err != nil {
-		return fmt.Errorf("%s: %w", filepath.Base(path), err)
+		return fmt.Errorf("%s: %w: damaged?", path, err)
 	}
 	if _, err := decoder.Token(); err != io.EOF {
-		return fmt.Errorf("%s: content after the end", filepath.Base(path))
+		return fmt.Errorf("%s: content after the end", path)
 	}
 	return nil
 }

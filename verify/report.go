@@ -32,7 +32,10 @@ func (c Case) String() string {
 		verdict = "FAIL"
 	}
 	line := fmt.Sprintf("%s  %-62s max_abs %8.2g  max_rel %8.2g", verdict, c.Name, c.MaxAbs, c.MaxRel)
-	if c.Worst != "" {
+	if c.MaxAbs == math.MaxFloat64 { // nothing could be compared
+		line = fmt.Sprintf("%s  %-62s", verdict, c.Name)
+	}
+	if c.Worst != "" && c.MaxAbs < math.MaxFloat64 {
 		line += fmt.Sprintf("  %3.0f%% of the limit (%s)", 100*c.Share, c.Worst)
 	}
 	if c.Detail != "" {

@@ -57,10 +57,13 @@ var elsewhere = map[string]string{
 func Run(ctx context.Context, dir string, o Options) (*Report, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, fmt.Errorf("verify: %w", err)
+		return nil, fmt.Errorf("verify: %w: want the folder of the references", err)
 	}
 	report := &Report{Cases: []Case{}}
-	places, notes := o.places()
+	places, notes, err := o.places()
+	if err != nil {
+		return nil, err
+	}
 	report.Skipped = append(report.Skipped, notes...)
 
 	var jobs []job
@@ -138,7 +141,7 @@ func (p place) low() bool { return p.dtype == gotch.Half || p.dtype == gotch.BFl
 
 // places are the devices and dtypes to run in. Of the default dtypes those
 // that a device does not run are noted instead.
-func (o *Options) places() (places []place, notes []string) {
+func (o *Options) places() (places []place, notes []string, err error) {
 	devices := o.Devices
 	if devices == nil {
 		devices = []gotch.Device{gotch.CPU}
@@ -151,6 +154,9 @@ func (o *Options) places() (places []place, notes []string) {
 		dtypes = []gotch.DType{gotch.Double, gotch.Float, gotch.BFloat16, gotch.Half}
 	}
 	for _, device := range devices {
+		if d := torch.DeviceOf(device); !d.Is(torch.CPU) && !functional.HasCUDA(device.Value) {
+			return nil, nil, fmt.Errorf("verify: the operators do not run on %v (natten info says why)", d)
+		}
 		for _, dtype := range dtypes {
 			p := place{torch.DeviceOf(device), dtype}
 			if err := p.try(); err != nil && o.DTypes == nil {
@@ -160,7 +166,7 @@ func (o *Options) places() (places []place, notes []string) {
 			places = append(places, p)
 		}
 	}
-	return places, notes
+	return places, notes, nil
 }
 
 // broken is a job that fails with err.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"strconv"
 	"strings"
 
@@ -67,7 +66,7 @@ func newArchitecture(name, model, size string) (*architecture, error) {
 		r.Config, r.Published = c, v.Published
 	} else {
 		info, err := infoOfFile(name, model)
-		if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) && !looksLikeFile(name) {
 			_, err = models.ConfigOf(name) // which lists the names there are
 		}
 		if err != nil {
@@ -90,9 +89,6 @@ func newArchitecture(name, model, size string) (*architecture, error) {
 }
 
 func infoOfFile(path, model string) (*models.Info, error) {
-	if _, err := os.Stat(path); err != nil {
-		return nil, err
-	}
 	file, err := checkpoint.Open(path, nil)
 	if err != nil {
 		return nil, err

@@ -56,7 +56,8 @@ func parsePoint(text string) (view.Point, error) {
 			p.Column, err = strconv.ParseFloat(column, 64)
 		}
 	}
-	if !ok || err != nil {
+	inside := func(x float64) bool { return x >= 0 && x <= 1 } // and a number
+	if !ok || err != nil || !inside(p.Row) || !inside(p.Column) {
 		return p, fmt.Errorf("--at is %q, want ROW,COLUMN with both from 0 to 1", text)
 	}
 	return p, nil

@@ -10,6 +10,7 @@ import (
 	"github.com/sugarme/gotch"
 
 	"github.com/gonatten/gonatten/bench"
+	"github.com/gonatten/gonatten/internal/plotfile"
 )
 
 func init() {
@@ -49,6 +50,11 @@ func init() {
 				var known bool
 				if o.DType, known = benchDTypes[dtype]; !known {
 					return fmt.Errorf("--dtype is %q, want float32, float64, float16 or bfloat16", dtype)
+				}
+				if plot != "" {
+					if err := plotfile.Check(plot); err != nil {
+						return fmt.Errorf("--plot is %w", err)
+					}
 				}
 				a.bar.Start("bench")
 				o.Progress = func(done, total int, what string) { a.bar.Update(int64(done), int64(total), what) }

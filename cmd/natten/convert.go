@@ -79,6 +79,10 @@ func (a *app) convert(in, out string, o convertOptions) error {
 		return err
 	}
 	defer file.Close()
+	if file.Metadata[models.RunState] != "" {
+		_, err := models.InfoOf(file)
+		return err
+	}
 	info, err := describeFile(file, o.model)
 	if err != nil && (layout != checkpoint.LayoutOfficial || !errors.Is(err, models.ErrUnnamed)) {
 		return err
@@ -139,7 +143,7 @@ func describeFile(file *checkpoint.Checkpoint, name string) (*models.Info, error
 func sameFile(a, b string) (bool, error) {
 	first, err := os.Stat(a)
 	if err != nil {
-		return false, err
+		return false, nil // which who opens it says
 	}
 	second, err := os.Stat(b)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -14,17 +15,36 @@ func init() {
 		return &cobra.Command{
 			Use:   "env",
 			Short: "Print the exports with which a Go module builds against this library",
-			Long:  "Print the exports (CGO_CXXFLAGS, CGO_LDFLAGS, library paths) with which another Go module\nbuilds against this library: eval \"$(natten env)\"",
+			Long:  "Print the exports (CGO_CXXFLAGS, CGO_LDFLAGS, library paths) with which another Go module\nbuilds against this library: eval \"$(natten env)\". With --json the folders of library paths come\nwithout what the variables hold already.",
 			Args:  cobra.NoArgs,
 			RunE: func(*cobra.Command, []string) error {
 				text, err := environment()
-				if err == nil {
-					_, err = a.stdout.Write(text)
+				if err != nil {
+					return err
 				}
+				if a.json {
+					return a.emit(exports(string(text)), nil)
+				}
+				_, err = a.stdout.Write(text)
 				return err
 			},
 		}
 	})
+}
+
+// exports are the variables that lines such as export NAME="VALUE" set; what a
+// value appends of the variable's former one, ${NAME:+:$NAME}, is left out.
+func exports(text string) map[string]string {
+	values := map[string]string{}
+	for line := range strings.Lines(text) {
+		assignment, ok := strings.CutPrefix(strings.TrimSpace(line), "export ")
+		name, value, assigns := strings.Cut(assignment, "=")
+		if ok && assigns {
+			value, _, _ = strings.Cut(strings.Trim(value, `"`), "${")
+			values[name] = value
+		}
+	}
+	return values
 }
 
 // environment is the file that the build or the installation left beside this

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -57,16 +58,25 @@ func init() {
 				if split != "" {
 					cfg.ValSplit = split
 				}
-				if batch > 0 {
+				if cmd.Flags().Changed("batch-size") {
+					if batch < 1 {
+						return fmt.Errorf("--batch-size is %d, want at least 1", batch)
+					}
 					cfg.ValBatch = batch
 				}
 				cfg.Workers, cfg.AMP = workers, amp
+				if err := cfg.Check(); err != nil {
+					return err
+				}
 				a.bar.Start("evaluating")
 				done := 0
 				result, err := p.EvaluateOn(cmd.Context(), cfg, func(b *data.Batch, _ [][]int64, _ []float64) {
 					done += len(b.Labels)
 					a.bar.Update(int64(done), 0, fmt.Sprintf("%d images  mem %s", done, progress.Bytes(progress.Resident())))
 				}, a.fetching())
+				if errors.Is(err, data.ErrNoSplit) {
+					return fmt.Errorf("%w; or measure on all of its pictures: --split train", err)
+				}
 				if err != nil {
 					return err
 				}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -46,6 +47,16 @@ size will do, and any picture size at which no level is smaller than kernel_size
 }
 
 func (a *app) export(file, model, size, out string) error {
+	switch end := filepath.Ext(out); end {
+	case ".pt", ".pth", ".ts", ".torchscript":
+	default:
+		return fmt.Errorf("OUT is %s, want a name that ends in .pt, .pth, .ts or .torchscript", out)
+	}
+	if same, err := sameFile(file, out); err != nil {
+		return err
+	} else if same {
+		return fmt.Errorf("OUT is the checkpoint itself: %s", out)
+	}
 	p, err := train.OpenPredictor(file, train.PredictorOptions{Model: model, Device: "cpu"})
 	if err != nil {
 		return err

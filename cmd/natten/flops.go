@@ -3,11 +3,13 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/gonatten/gonatten/flops"
 	"github.com/gonatten/gonatten/flops/chart"
+	"github.com/gonatten/gonatten/internal/plotfile"
 )
 
 // flopsOptions are the flags of natten flops.
@@ -41,7 +43,7 @@ norms, softmax and elementwise operators. Several models, or lists for --size, -
 			RunE: func(_ *cobra.Command, args []string) error {
 				var err error
 				if o.convention, err = flops.ParseConvention(convention); err != nil {
-					return fmt.Errorf("--%w", err)
+					return fmt.Errorf("--convention: %w", err)
 				}
 				return a.flops(args, &o)
 			},
@@ -74,8 +76,17 @@ func (o *flopsOptions) check() error {
 		return fmt.Errorf("--depth is %d, want at least 0", o.depth)
 	case o.by != "all" && o.by != "operator" && o.by != "module":
 		return fmt.Errorf("--by is %q, want operator, module or all", o.by)
+	case slices.ContainsFunc(o.kernels, func(k int64) bool { return k < 1 || k > maxSide }):
+		return fmt.Errorf("--kernel is %v, want 1 to %d", o.kernels, maxSide)
+	case slices.ContainsFunc(o.dilations, func(d int64) bool { return d < 1 || d > maxSide }):
+		return fmt.Errorf("--dilation is %v, want 1 to %d", o.dilations, maxSide)
 	case o.chartKind != "treemap" && o.chartKind != "module" && o.chartKind != "operator":
 		return fmt.Errorf("--chart-kind is %q, want treemap, module or operator", o.chartKind)
+	}
+	if o.chart != "" {
+		if err := plotfile.Check(o.chart); err != nil {
+			return fmt.Errorf("--chart is %w", err)
+		}
 	}
 	return nil
 }

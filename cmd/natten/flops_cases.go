@@ -77,7 +77,7 @@ func (o *flopsOptions) subjects(arg string) ([]*flopsCase, error) {
 		config, err := models.ConfigOf(name)
 		if err != nil {
 			subject, fileErr := o.fromFile(name)
-			if errors.Is(fileErr, fs.ErrNotExist) {
+			if errors.Is(fileErr, fs.ErrNotExist) && !looksLikeFile(name) {
 				return nil, err // which lists the names there are
 			}
 			if fileErr != nil {
@@ -89,6 +89,11 @@ func (o *flopsOptions) subjects(arg string) ([]*flopsCase, error) {
 		subjects = append(subjects, &flopsCase{name: name, config: config, height: config.ImageSize, width: config.ImageSize})
 	}
 	return subjects, nil
+}
+
+// looksLikeFile tells a file's name from that of a variant.
+func looksLikeFile(name string) bool {
+	return filepath.Ext(name) != "" || strings.ContainsRune(name, filepath.Separator)
 }
 
 // fromFile is the model of a checkpoint, or a TorchScript file itself.
@@ -158,15 +163,9 @@ func (c *flopsCase) change(size string, kernel, dilation int64) error {
 		return fmt.Errorf("--kernel and --dilation do not apply to %s", c.name)
 	}
 	if kernel != 0 {
-		if kernel < 0 {
-			return fmt.Errorf("--kernel is %d, want at least 1", kernel)
-		}
 		c.config.KernelSize = kernel
 	}
 	if dilation != 0 {
-		if dilation < 0 {
-			return fmt.Errorf("--dilation is %d, want at least 1", dilation)
-		}
 		c.config.Dilations = nil
 		for range c.config.Depths {
 			c.config.Dilations = append(c.config.Dilations, []int64{dilation})
@@ -186,8 +185,36 @@ func (c *flopsCase) published(o *flopsOptions) float64 {
 	return v.Published.GMACs
 }
 
+// maxSide bounds a picture's side, kernels and dilations, and mostPixels the
+// pixels of a batch: beyond them counts leave 64 bits.
+const (
+	maxSide    = 16384
+	mostPixels = 1 << 40
+)
+
+// countable tells whether counts have room in 64 bits. With dense attention in
+// attention's place they grow with the square of the picture's area.
+func (c *flopsCase) countable(batch int64) error {
+	side := max(c.height, c.width)
+	if c.script == "" {
+		for _, level := range c.config.Dilations {
+			for _, dilation := range level {
+				side = max(side, c.config.KernelSize*dilation)
+			}
+		}
+	}
+	if area := float64(side) * float64(side); side > maxSide || float64(batch)*area > mostPixels || float64(batch)*area*area > 1<<57 {
+		return fmt.Errorf("%s at %s, batch %d, is more than can be counted: want sides and kernel_size times dilation up to %d for one picture, less for many",
+			c.label(), resolution(c.height, c.width), batch, maxSide)
+	}
+	return nil
+}
+
 // count builds the model without memory for its parameters, and counts.
 func (c *flopsCase) count(o *flopsOptions) (*flops.Report, error) {
+	if err := c.countable(o.batch); err != nil {
+		return nil, err
+	}
 	options := []flops.Option{flops.WithName(c.name), flops.WithConvention(o.convention)}
 	if c.script != "" {
 		inputs, err := c.inputs(o)

@@ -133,19 +133,25 @@ func TestFlopsErrors(t *testing.T) {
 	broken := filepath.Join(dir, "broken.pt")
 	require.NoError(t, os.WriteFile(broken, []byte("nothing"), 0o666))
 	for want, args := range map[string][]string{
-		`there is no variant "nat_tiney"; there are nat_mini`:     {"nat_tiney"},
-		`no model's name matches "swin*"`:                         {"swin*"},
-		`--batch is 0, want at least 1`:                           {"nat_mini", "--batch", "0"},
-		`--flops: convention "fvcore" is none of exact`:           {"nat_mini", "--convention", "fvcore"},
-		`--size is "big", want a number`:                          {"nat_mini", "--size", "big"},
-		`--by is "layer", want operator, module or all`:           {"nat_mini", "--by", "layer"},
-		`--chart-kind is "pie"`:                                   {"nat_mini", "--chart-kind", "pie"},
-		`--kernel is -1, want at least 1`:                         {"nat_mini", "--kernel", "-1"},
-		`--kernel and --dilation do not apply to vitrpb_small`:    {"vitrpb_small", "--kernel", "3"},
-		`--size is 224x192, want a square for vitrpb_small`:       {"vitrpb_small", "--size", "224x192"},
-		`--input is for TorchScript files, nat_mini takes --size`: {"nat_mini", "--input", "1x3x8x8"},
-		`broken.pt: not a checkpoint of a known format`:           {broken},
-		`requires at least 1 arg(s)`:                              {},
+		`there is no variant "nat_tiney"; there are nat_mini`:       {"nat_tiney"},
+		`no model's name matches "swin*"`:                           {"swin*"},
+		`--batch is 0, want at least 1`:                             {"nat_mini", "--batch", "0"},
+		`--convention: flops: convention "fvcore" is none of exact`: {"nat_mini", "--convention", "fvcore"},
+		`--size is "big", want a number`:                            {"nat_mini", "--size", "big"},
+		`--by is "layer", want operator, module or all`:             {"nat_mini", "--by", "layer"},
+		`--chart-kind is "pie"`:                                     {"nat_mini", "--chart-kind", "pie"},
+		`--kernel is [-1], want 1 to 16384`:                         {"nat_mini", "--kernel", "-1"},
+		`--dilation is [0], want 1 to 16384`:                        {"nat_mini", "--dilation", "0"},
+		`is more than can be counted`:                               {"nat_mini", "--size", "100000000"},
+		`nat_mini, dilation 16384 at 224x224, batch 1, is more`:     {"nat_mini", "--dilation", "16384"},
+		`batch 99999999999999, is more`:                             {"nat_mini", "--batch", "99999999999999"},
+		`--chart is x.txt: want a name that ends in`:                {"nat_mini", "--chart", "x.txt"},
+		`absent.pt: no such file or directory`:                      {"absent.pt"},
+		`--kernel and --dilation do not apply to vitrpb_small`:      {"vitrpb_small", "--kernel", "3"},
+		`--size is 224x192, want a square for vitrpb_small`:         {"vitrpb_small", "--size", "224x192"},
+		`--input is for TorchScript files, nat_mini takes --size`:   {"nat_mini", "--input", "1x3x8x8"},
+		`broken.pt: not a checkpoint of a known format`:             {broken},
+		`requires at least 1 arg(s)`:                                {},
 	} {
 		stdout, stderr, code := natten(t, append([]string{"flops"}, args...)...)
 		require.Equal(t, 1, code, "%v: %s", args, stdout)

@@ -42,11 +42,11 @@ func init() {
 			Short:   "Say what this build is and what it can use here, or what a model is made of",
 			Example: "  natten info nat_tiny --size 384\n  natten info runs/x/best.safetensors",
 			Args:    cobra.MaximumNArgs(1),
-			RunE: func(_ *cobra.Command, args []string) error {
+			RunE: func(cmd *cobra.Command, args []string) error {
 				switch {
 				case len(args) == 1:
 					return a.describeModel(args[0], model, size)
-				case why != "":
+				case cmd.Flags().Changed("why"):
 					text, err := whyBackend(why)
 					if err != nil {
 						return err

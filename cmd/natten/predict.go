@@ -43,8 +43,16 @@ func init() {
 					}
 					o.Classes = strings.Split(strings.TrimSpace(string(text)), "\n")
 				}
-				if o.attention != "" && len(pictures) != 1 {
-					return fmt.Errorf("--attention draws one picture, %d are given", len(pictures))
+				if o.attention != "" {
+					if len(pictures) != 1 {
+						return fmt.Errorf("--attention draws one picture, %d are given", len(pictures))
+					}
+					if strings.ToLower(filepath.Ext(o.attention)) != ".png" {
+						return fmt.Errorf("--attention is %s, want a name that ends in .png", o.attention)
+					}
+					if _, err := parsePoint(o.at); err != nil {
+						return err
+					}
 				}
 				return a.predict(pictures, o)
 			},

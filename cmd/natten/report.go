@@ -14,6 +14,7 @@ import (
 // reportResult is what natten report prints.
 type reportResult struct {
 	Report string `json:"report"`
+	Lacks  string `json:"lacks,omitempty"` // why it has no confusion matrix and no mistakes
 }
 
 func init() {
@@ -41,11 +42,22 @@ func init() {
 						c.DataDir = dir
 					}
 				}
-				path, err := report.Write(cmd.Context(), args[0], o)
-				if err != nil {
+				var result reportResult
+				o.OnLack = func(err error) error {
+					if dir != "" || o.Device != "" { // asked for in so many words
+						return err
+					}
+					result.Lacks = oneLine(err)
+					return nil
+				}
+				var err error
+				if result.Report, err = report.Write(cmd.Context(), args[0], o); err != nil {
 					return err
 				}
-				return a.emit(reportResult{path}, func(w io.Writer) { fmt.Fprintln(w, path) })
+				if result.Lacks != "" {
+					a.log.Warn("the page lacks the confusion matrix and the mistakes", "reason", result.Lacks)
+				}
+				return a.emit(result, func(w io.Writer) { fmt.Fprintln(w, result.Report) })
 			},
 		}
 		flags := c.Flags()

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -32,7 +34,11 @@ func TestTerminationSavesAndResumes(t *testing.T) {
 	require.ErrorAs(t, c.Wait(), &exit)
 	require.Equal(t, 128+int(syscall.SIGTERM), exit.ExitCode())
 
-	stdout, errors, code := natten(t, "train", "--resume", run, "--max-steps", "3")
+	text, err := os.ReadFile(filepath.Join(run, "summary.json"))
+	require.NoError(t, err)
+	var before struct{ Steps int }
+	require.NoError(t, json.Unmarshal(text, &before))
+	stdout, errors, code := natten(t, "train", "--resume", run, "--max-steps", fmt.Sprint(before.Steps+3))
 	require.Zero(t, code, errors)
 	require.Contains(t, errors, "msg=resuming")
 	require.Contains(t, stdout, "Saved")

@@ -2,13 +2,17 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"strconv"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"github.com/gonatten/gonatten/internal/near"
 	"github.com/gonatten/gonatten/internal/torch"
 	"github.com/gonatten/gonatten/train/config"
 	"github.com/gonatten/gonatten/train/progress"
@@ -52,10 +56,54 @@ func (a *app) root() *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
+	root.SetFlagErrorFunc(flagError)
+	root.SetHelpCommand(&cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Help about any command",
+		RunE: func(_ *cobra.Command, args []string) error {
+			c, _, err := root.Find(args)
+			if err != nil {
+				return err
+			}
+			return c.Help()
+		},
+	})
 	for _, add := range subcommands {
-		root.AddCommand(add(a))
+		c := add(a)
+		if accepts := c.Args; accepts != nil {
+			c.Args = func(c *cobra.Command, args []string) error {
+				if err := accepts(c, args); err != nil {
+					return fmt.Errorf("%w: natten %s", err, c.Use)
+				}
+				return nil
+			}
+		}
+		root.AddCommand(c)
 	}
 	return root
+}
+
+// flagError adds the nearest flag to the error about one that there is not, and
+// says what a number's flag wants.
+func flagError(c *cobra.Command, err error) error {
+	var invalid *pflag.InvalidValueError
+	if errors.As(err, &invalid) && errors.As(err, new(*strconv.NumError)) {
+		return fmt.Errorf("--%s is %q, want a whole number of moderate size", invalid.GetFlag().Name, invalid.GetValue())
+	}
+	var absent *pflag.NotExistError
+	if !errors.As(err, &absent) {
+		return err
+	}
+	var names []string
+	c.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, f.Name)
+		}
+	})
+	if name := near.Name(absent.GetSpecifiedName(), names); name != "" {
+		return fmt.Errorf("%w; did you mean --%s?", err, name)
+	}
+	return err
 }
 
 // subcommands are added by their files' init, so that a file is all it takes.

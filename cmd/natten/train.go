@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/gonatten/gonatten/data"
 	"github.com/gonatten/gonatten/train"
 	"github.com/gonatten/gonatten/train/config"
 	"github.com/gonatten/gonatten/train/progress"
@@ -26,10 +28,11 @@ func init() {
 			Use:   "train [DATA]",
 			Short: "Train a model",
 			Long: "Train a model. Without arguments: a small NAT on Fashion-MNIST, in minutes.\n\n" +
-				"DATA is an image folder (DATA/train/CLASS/*.jpg, DATA/val/CLASS/*.jpg) or tar shards.\n" +
+				"DATA is an image folder (DATA/train/CLASS/*.jpg, DATA/val/CLASS/*.jpg), tar shards, or\n" +
+				"the folder with the files of the dataset that the configuration names.\n" +
 				"Every key of a configuration file is a flag; flags go over the file, the file over\n" +
 				"the published recipe. timm's names and the official YAML files are accepted.",
-			Example: "  natten train\n  natten train --epochs 10 --lr 1e-3\n  natten train imagenet --config nat_mini.yml",
+			Example: "  natten train\n  natten train --epochs 10 --lr 1e-3\n  natten train pictures --config fashion_mnist\n  natten train imagenet --config nat_mini.yml",
 			Args:    cobra.MaximumNArgs(1),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				cfg, err := trainConfig(&flags, file, args)
@@ -38,6 +41,9 @@ func init() {
 				}
 				if a.threads > 0 {
 					cfg.Threads = a.threads
+				}
+				if set := dropNamedSet(cfg, &flags, args); set != "" {
+					a.log.Info("training on pictures of your own in place of "+set, "folder", cfg.DataDir)
 				}
 				summary, err := train.Run(cmd.Context(), cfg, train.RunOptions{Progress: a.bar, Log: a.log})
 				if err != nil {
@@ -87,7 +93,26 @@ func trainConfig(flags *config.Flags, file string, args []string) (*config.Confi
 	return cfg, nil
 }
 
+// dropNamedSet takes out the named dataset that a configuration file or a preset
+// brings along where the command line names a folder that holds pictures of its
+// own and not the set's files; it returns the set's name, or "". Imagenet is such a
+// folder itself, and a set that the command line names stays.
+func dropNamedSet(cfg *config.Config, flags *config.Flags, args []string) string {
+	set := cfg.Dataset
+	if len(args) == 0 && !flags.Has("data_dir") || flags.Has("dataset") || set == "" || set == "imagenet" {
+		return ""
+	}
+	if !strings.HasSuffix(cfg.DataDir, ".tar") && !data.HoldsPictures(cfg.DataDir) {
+		return ""
+	}
+	cfg.Dataset = ""
+	return set
+}
+
 func printSummary(w io.Writer, s *train.Summary) {
+	if s.StopReason != "" {
+		fmt.Fprintf(w, "%s%s.\n", strings.ToUpper(s.StopReason[:1]), s.StopReason[1:])
+	}
 	if s.Interrupted {
 		fmt.Fprintf(w, "Stopped after %d epochs and %d steps; what was learnt is saved.\n", s.Epochs, s.Steps)
 	}

@@ -69,6 +69,9 @@ func parseProblem(shape string) (p torch.CUDAProblem, err error) {
 			}
 			numbers = append(numbers, n)
 		}
+		if strings.Contains("BHD", letter) && letter != "" && len(numbers) != 1 {
+			return wrong(fmt.Sprintf("want one number in %q", word))
+		}
 		switch letter {
 		case "B":
 			p.Batch = numbers[0]

@@ -6,8 +6,12 @@
 #include <torch/csrc/jit/ir/ir.h>
 #include <torch/csrc/jit/passes/dead_code_elimination.h>
 #include <torch/csrc/jit/passes/normalize_ops.h>
+#include <torch/csrc/jit/serialization/export.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
 #include <map>
 #include <memory>
 #include <sstream>
@@ -56,7 +60,7 @@ class Export {
     graph->lint();
     const c10::QualifiedName method(*root_.type()->name(), "forward");
     root_.type()->addMethod(unit_->create_function(method, graph));
-    root_.save(path, {{name, text}});
+    write(path, {{name, text}});
   }
 
   void stop() {
@@ -67,6 +71,27 @@ class Export {
   }
 
  private:
+  // libtorch's writer ends the process when it cannot write: its destructor
+  // throws. So it is told that all is well, and what went wrong comes afterwards.
+  void write(const std::string& path, const jit::ExtraFilesMap& extra) {
+    errno = 0;
+    std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path.c_str(), "wb"), std::fclose);
+    TORCH_CHECK(file != nullptr, path, ": ", std::strerror(errno));
+    int failure = 0;
+    const auto check = [&](bool well) {
+      if (!well && failure == 0) failure = errno == 0 ? EIO : errno;
+    };
+    jit::ExportModule(
+        root_,
+        [&](const void* data, size_t size) {
+          if (failure == 0) check(std::fwrite(data, 1, size, file.get()) == size);
+          return size;
+        },
+        extra);
+    check(std::fclose(file.release()) == 0);
+    TORCH_CHECK(failure == 0, std::strerror(failure));
+  }
+
   static std::pair<std::string, std::string> split(const std::string& name) {
     const size_t dot = name.rfind('.');
     if (dot == std::string::npos) return {"", name};

@@ -12,6 +12,7 @@ import (
 	"gonum.org/v1/plot/vg"
 
 	"github.com/gonatten/gonatten/flops"
+	"github.com/gonatten/gonatten/internal/plotfile"
 )
 
 // palette is Okabe and Ito's, told apart by colour-blind readers too.
@@ -89,7 +90,7 @@ func Bars(file, title string, bars []Bar) error {
 	p.Legend.Top = false
 	p.NominalY(names...)
 	height := vg.Length(len(bars))*12*vg.Millimeter + 30*vg.Millimeter
-	if err := p.Save(200*vg.Millimeter, height, file); err != nil {
+	if err := plotfile.Save(p, 200*vg.Millimeter, height, file); err != nil {
 		return fmt.Errorf("flops/chart: Bars: %w", err)
 	}
 	return nil
@@ -143,7 +144,7 @@ func Lines(file, title, x, y string, lines []Line) error {
 		p.Add(curve, dots)
 		p.Legend.Add(line.Name, curve, dots)
 	}
-	if err := p.Save(180*vg.Millimeter, 120*vg.Millimeter, file); err != nil {
+	if err := plotfile.Save(p, 180*vg.Millimeter, 120*vg.Millimeter, file); err != nil {
 		return fmt.Errorf("flops/chart: Lines: %w", err)
 	}
 	return nil

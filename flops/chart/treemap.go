@@ -12,6 +12,7 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 
 	"github.com/gonatten/gonatten/flops"
+	"github.com/gonatten/gonatten/internal/plotfile"
 )
 
 // Treemap writes a picture of a model's modules to a file, by its ending .png,
@@ -32,7 +33,7 @@ func Treemap(file, title string, r *flops.Report) error {
 	p.Title.Text = title
 	p.HideAxes()
 	p.Add(&treemap{groups: root.groups(), style: p.Legend.TextStyle})
-	if err := p.Save(240*vg.Millimeter, 160*vg.Millimeter, file); err != nil {
+	if err := plotfile.Save(p, 240*vg.Millimeter, 160*vg.Millimeter, file); err != nil {
 		return fmt.Errorf("flops/chart: Treemap: %w", err)
 	}
 	return nil

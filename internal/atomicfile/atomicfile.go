@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // bufferSize keeps the number of system calls low for writers that emit many small pieces.
@@ -28,10 +29,28 @@ const defaultMode fs.FileMode = 0o644
 //
 // Every error, fn's included, is returned after the temporary file has been removed; the old file is then untouched.
 // fn must not keep w.
-func Write(path string, fn func(w io.Writer) error) (err error) {
+func Write(path string, fn func(w io.Writer) error) error {
+	return replace(path, func(tmp *os.File) error {
+		buf := bufio.NewWriterSize(tmp, bufferSize)
+		if err := fn(buf); err != nil {
+			return err
+		}
+		return buf.Flush()
+	})
+}
+
+// WritePath is Write for what can only write a file by its name: fn is given that of the temporary file.
+func WritePath(path string, fn func(temporary string) error) error {
+	return replace(path, func(tmp *os.File) error { return fn(tmp.Name()) })
+}
+
+func replace(path string, fill func(tmp *os.File) error) (err error) {
 	target := path
 	if resolved, linkErr := filepath.EvalSymlinks(path); linkErr == nil {
 		target = resolved
+	}
+	if info, statErr := os.Stat(target); statErr == nil && info.IsDir() {
+		return fmt.Errorf("atomicfile: write %s: %w", path, syscall.EISDIR)
 	}
 	dir, base := filepath.Split(target)
 	if dir == "" {
@@ -39,21 +58,17 @@ func Write(path string, fn func(w io.Writer) error) (err error) {
 	}
 	tmp, err := os.CreateTemp(dir, tempPrefix(base)+"*")
 	if err != nil {
-		return fmt.Errorf("atomicfile: write %s: %w", path, err)
+		return fmt.Errorf("atomicfile: write %s: folder %s: %w", path, filepath.Clean(dir), cause(err))
 	}
 	defer func() {
 		if err != nil {
 			// The first error is the one to report; a second Close only releases the descriptor.
 			_ = tmp.Close()
 			_ = os.Remove(tmp.Name())
-			err = fmt.Errorf("atomicfile: write %s: %w", path, err)
+			err = fmt.Errorf("atomicfile: write %s: %w", path, cause(err))
 		}
 	}()
-	buf := bufio.NewWriterSize(tmp, bufferSize)
-	if err = fn(buf); err != nil {
-		return err
-	}
-	if err = buf.Flush(); err != nil {
+	if err = fill(tmp); err != nil {
 		return err
 	}
 	if err = tmp.Chmod(modeFor(target)); err != nil {
@@ -69,6 +84,17 @@ func Write(path string, fn func(w io.Writer) error) (err error) {
 		return err
 	}
 	return syncDir(dir)
+}
+
+// cause is what lies behind an error about the temporary file, whose name says nothing to anybody.
+func cause(err error) error {
+	switch e := err.(type) {
+	case *fs.PathError:
+		return e.Err
+	case *os.LinkError:
+		return e.Err
+	}
+	return err
 }
 
 // WriteFile replaces the file at path with data; see Write.

@@ -94,6 +94,33 @@ func TestMissingFolder(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
+func TestErrorsNameTheTarget(t *testing.T) {
+	dir := t.TempDir()
+	require.EqualError(t, WriteFile(dir, nil), "atomicfile: write "+dir+": is a directory")
+	absent := filepath.Join(dir, "no")
+	require.EqualError(t, WriteFile(filepath.Join(absent, "a.bin"), nil),
+		"atomicfile: write "+absent+"/a.bin: folder "+absent+": no such file or directory")
+	require.Empty(t, names(t, dir))
+}
+
+func TestWritePath(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a.bin")
+	require.NoError(t, WritePath(path, func(temporary string) error { return os.WriteFile(temporary, []byte("new"), 0o600) }))
+	got, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, "new", string(got))
+	broken := errors.New("broken")
+	require.ErrorIs(t, WritePath(path, func(temporary string) error {
+		require.NoError(t, os.WriteFile(temporary, []byte("half"), 0o600))
+		return broken
+	}), broken)
+	got, err = os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, "new", string(got))
+	require.Equal(t, []string{"a.bin"}, names(t, dir))
+}
+
 func TestRemoveStale(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a.bin")

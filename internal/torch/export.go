@@ -6,13 +6,13 @@ import "C"
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"unsafe"
 
 	"github.com/sugarme/gotch/ts"
+
+	"github.com/gonatten/gonatten/internal/atomicfile"
 )
 
 // ExportScript runs f on an input, traces it, and saves the trace as a
@@ -29,21 +29,12 @@ func ExportScript(path string, names []string, tensors []*ts.Tensor, input *ts.T
 			return fmt.Errorf("torch: ExportScript: parameter name %q", n)
 		}
 	}
-	temporary, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".tmp-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temporary.Name())
-	if err := temporary.Close(); err != nil {
-		return err
-	}
-	if err := NoGrad(func() error { return export(temporary.Name(), names, tensors, input, name, text, f) }); err != nil {
-		return fmt.Errorf("torch: ExportScript: %w", err)
-	}
-	if err := os.Chmod(temporary.Name(), 0o644); err != nil {
-		return err
-	}
-	return os.Rename(temporary.Name(), path)
+	return atomicfile.WritePath(path, func(temporary string) error {
+		if err := NoGrad(func() error { return export(temporary, names, tensors, input, name, text, f) }); err != nil {
+			return fmt.Errorf("torch: ExportScript: %w", err)
+		}
+		return nil
+	})
 }
 
 func export(path string, names []string, tensors []*ts.Tensor, input *ts.Tensor, name, text string,

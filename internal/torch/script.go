@@ -5,8 +5,10 @@ package torch
 import "C"
 
 import (
+	"errors"
 	"math"
 	"runtime"
+	"strings"
 	"unsafe"
 
 	"github.com/sugarme/gotch/ts"
@@ -57,5 +59,17 @@ func (s *Script) Run(inputs ...*ts.Tensor) error {
 	}
 	err := failure(C.natten_script_run(s.handle, &handles[0], C.int64_t(len(inputs))))
 	runtime.KeepAlive(inputs)
+	return scriptError(err)
+}
+
+// scriptError is what the interpreter says last, after pages of the script's code.
+func scriptError(err error) error {
+	const cause = "RuntimeError: "
+	if err == nil {
+		return nil
+	}
+	if at := strings.LastIndex(err.Error(), cause); at >= 0 {
+		return errors.New(strings.TrimSpace(err.Error()[at+len(cause):]))
+	}
 	return err
 }

@@ -5,6 +5,7 @@ package torch
 import "C"
 
 import (
+	"fmt"
 	"runtime"
 	"unsafe"
 
@@ -15,8 +16,17 @@ import (
 // Threads is the number of threads libtorch uses inside an operator.
 func Threads() int { return int(C.natten_threads()) }
 
-// SetThreads sets it for the process; n is at least 1.
-func SetThreads(n int) error { return failure(C.natten_set_threads(C.int(n))) }
+// maxThreads is far beyond any machine: OpenMP starts all that it is told to, and
+// a process that asks for a million is killed.
+const maxThreads = 1024
+
+// SetThreads sets it for the process; n is 1 to 1024.
+func SetThreads(n int) error {
+	if n < 1 || n > maxThreads {
+		return fmt.Errorf("torch: SetThreads: %d threads, want 1 to %d", n, maxThreads)
+	}
+	return failure(C.natten_set_threads(C.int(n)))
+}
 
 // ReturnFreedMemory makes the process give blocks of at least that many bytes
 // back to the system when they are freed. By itself glibc keeps freed tensors

@@ -42,12 +42,13 @@ func (c *Config) Check() error {
 	}
 
 	atLeast(1, "batch_size", "grad_accum_steps", "epochs", "val_interval", "log_interval", "checkpoint_hist", "lr_cycle_limit")
-	atLeast(0, "num_classes", "img_size", "validation_batch_size", "workers", "crop_pad", "color_jitter", "aug_repeats",
+	atLeast(0, "num_classes", "img_size", "validation_batch_size", "crop_pad", "color_jitter", "aug_repeats",
 		"recount", "mixup", "cutmix", "mixup_off_epoch", "opt_eps", "weight_decay", "layer_decay", "clip_grad",
 		"cooldown_epochs", "warmup_epochs", "lr", "warmup_lr", "min_lr", "decay_epochs", "decay_rate", "lr_cycle_mul",
-		"lr_cycle_decay", "lr_k_decay", "max_steps", "seed", "threads", "recovery_interval", "max_skipped_steps")
+		"lr_cycle_decay", "lr_k_decay", "max_steps", "seed", "recovery_interval", "max_skipped_steps")
 	within(0, 1, "hflip", "vflip", "reprob", "mixup_prob", "mixup_switch_prob", "smoothing", "bce_target_thresh", "drop",
 		"attn_drop", "model_ema_decay", "momentum", "hold_out")
+	within(0, 1024, "workers", "threads") // more than any machine has use for, and each takes memory
 	if c.DistTimeout <= 0 {
 		fail("dist_timeout", "above 0")
 	}
@@ -67,6 +68,9 @@ func (c *Config) Check() error {
 	}
 	if len(c.Mean) != len(c.Std) {
 		fail("std", "as many numbers as mean has (%d)", len(c.Mean))
+	}
+	if strings.ContainsAny(c.Experiment, `/\`) || c.Experiment == "." || c.Experiment == ".." {
+		fail("experiment", "a folder's name (output says where it is made)")
 	}
 	oneOf("opt", optim.Names()...)
 	oneOf("sched", schedule.Names()...)

@@ -10,12 +10,12 @@ import (
 
 // Field is one entry of the table of keys.
 type Field struct {
-	Section string // title of the group it belongs to
-	Key     string // in YAML; the flag has - for _
-	Short   string // one-letter flag, or empty
-	Default string // as it would be written; empty: unset
-	Help    string
-	Type    string // "string", "int", "float", "bool", "ints", "floats"
+	Section string `json:"section"`         // title of the group it belongs to
+	Key     string `json:"key"`             // in YAML; the flag has - for _
+	Short   string `json:"short,omitempty"` // one-letter flag, or empty
+	Default string `json:"default"`         // as it would be written; empty: unset
+	Help    string `json:"help"`
+	Type    string `json:"type"` // "string", "int", "float", "bool", "ints", "floats"
 
 	index int
 }

@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 	"strings"
+
+	"github.com/gonatten/gonatten/internal/near"
 )
 
 // withoutMeaning are arguments of timm's train.py that this trainer has no use
@@ -36,39 +38,9 @@ func unknown(key string) error {
 	if why, ok := withoutMeaning[key]; ok {
 		return fmt.Errorf("config: %s has no meaning here (%s): leave it out", key, why)
 	}
-	best, distance := "", len(key)/2+1
+	var names []string
 	for _, f := range fields {
-		d := editDistance(key, f.Key)
-		if strings.HasPrefix(f.Key, key) || strings.HasPrefix(key, f.Key) {
-			d = min(d, 2)
-		}
-		if d < distance {
-			best, distance = f.Key, d
-		}
+		names = append(names, f.Key)
 	}
-	if best == "" {
-		return fmt.Errorf("config: unknown key %s", key)
-	}
-	return fmt.Errorf("config: unknown key %s; did you mean %s?", key, best)
-}
-
-// editDistance is Levenshtein's: insertions, deletions and changes that turn a into b.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		diagonal := row[0]
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			change := diagonal
-			if a[i-1] != b[j-1] {
-				change++
-			}
-			diagonal = row[j]
-			row[j] = min(change, row[j]+1, row[j-1]+1)
-		}
-	}
-	return row[len(b)]
+	return fmt.Errorf("config: unknown key %s%s", key, near.Question(key, names))
 }

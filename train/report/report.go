@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/gonatten/gonatten/data"
 	"github.com/gonatten/gonatten/internal/atomicfile"
@@ -29,6 +30,7 @@ type Options struct {
 	// mistakes. They are left out by themselves where the pictures are not there,
 	// and the page says why.
 	NoData  bool
+	OnLack  func(error) error          // told why they are left out by themselves; its error is Write's. nil: nobody
 	Device  string                     // as in train.PredictorOptions
 	Adapt   func(c *config.Config)     // may say where the data is now; nil: as in the run
 	OnBatch func(images int)           // told the number of pictures evaluated so far; nil: nobody
@@ -46,6 +48,9 @@ type run struct {
 // Write makes the page and returns its path. A folder without a configuration
 // is an error; a run that has not ended gets a page of what there is.
 func Write(ctx context.Context, folder string, o Options) (string, error) {
+	if o.Mistakes < 0 {
+		return "", fmt.Errorf("report: mistakes is %d, want at least 0", o.Mistakes)
+	}
 	r, err := readRun(folder)
 	if err != nil {
 		return "", err
@@ -57,6 +62,11 @@ func Write(ctx context.Context, folder string, o Options) (string, error) {
 				return "", fmt.Errorf("report: %w", context.Cause(ctx))
 			}
 			page.NoPictures = err.Error()
+			if o.OnLack != nil {
+				if err := o.OnLack(err); err != nil {
+					return "", fmt.Errorf("report: %w", err)
+				}
+			}
 		}
 	}
 	var text bytes.Buffer
@@ -79,7 +89,7 @@ func Write(ctx context.Context, folder string, o Options) (string, error) {
 func readRun(folder string) (*run, error) {
 	r := &run{Folder: folder, Config: config.Default()}
 	text, err := os.ReadFile(filepath.Join(folder, train.ConfigFile))
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return nil, fmt.Errorf("report: %s is not the folder of a run: it has no %s", folder, train.ConfigFile)
 	} else if err != nil {
 		return nil, fmt.Errorf("report: %w", err)

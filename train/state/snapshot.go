@@ -6,11 +6,12 @@ import (
 	"strings"
 
 	"github.com/gonatten/gonatten/checkpoint"
+	"github.com/gonatten/gonatten/models"
 )
 
 // Keys of a checkpoint's metadata.
 const (
-	keyFormat = "gonatten.state" // version of this layout
+	keyFormat = models.RunState // version of this layout
 	keyStep   = "gonatten.step"
 	keyValue  = "gonatten.state." // and the section's name
 	format    = "1"
@@ -75,7 +76,7 @@ func Open(path string) (*Snapshot, error) {
 	if v := file.Metadata[keyFormat]; v != format {
 		file.Close()
 		if v == "" {
-			return nil, fmt.Errorf("state: %s holds weights, not the state of a run; give it as initial_checkpoint", path)
+			return nil, fmt.Errorf("state: %s holds weights, not the state of a run: give the run's folder to go on, or these as initial_checkpoint of another", path)
 		}
 		return nil, fmt.Errorf("state: %s has format %q, want %q", path, v, format)
 	}
