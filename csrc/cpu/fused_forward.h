@@ -51,6 +51,56 @@ __attribute__((noinline)) void softmax_chunk(const std::vector<SlotRange>& range
   S::store(total_, total);
 }
 
+// softmax_chunk of row `row` whose weights become pairs: of neighbouring window offsets of a step, in place; an odd one
+// is paired with zero.
+template <class S, class O, class E>
+__attribute__((noinline)) void softmax_pairs(const Step* steps, int64_t count, int row, E* scores, E* highest_,
+                                             E* total_, E* rescale_, bool first) {
+  using V = typename S::Vector;
+  constexpr int W = S::kLanes;
+  const V lowest = S::set(-std::numeric_limits<E>::max());
+  V highest = first ? S::set(-std::numeric_limits<E>::infinity()) : S::load(highest_), other = highest;
+  const V before = highest;
+  for (int64_t s = 0; s < count; ++s) {
+    if (row < steps[s].low || row >= steps[s].high) continue;
+    const E* const at = scores + steps[s].slot * W;
+    int64_t t = 0;
+    for (; t + 1 < steps[s].count; t += 2) {
+      highest = S::max(highest, S::load(at + t * W));
+      other = S::max(other, S::load(at + (t + 1) * W));
+    }
+    if (t < steps[s].count) highest = S::max(highest, S::load(at + t * W));
+  }
+  highest = S::max(highest, other);
+  const V shift = S::max(highest, lowest);  // -infinity where all is masked: weights 0, not NaN
+  V total0 = S::zero(), total1 = S::zero();
+  for (int64_t s = 0; s < count; ++s) {
+    if (row < steps[s].low || row >= steps[s].high) continue;
+    E* const at = scores + steps[s].slot * W;
+    int64_t t = 0;
+    for (; t + 1 < steps[s].count; t += 2) {
+      const V a = O::exp2(S::sub(S::load(at + t * W), shift));
+      const V b = O::exp2(S::sub(S::load(at + (t + 1) * W), shift));
+      S::store(at + t / 2 * W, O::round(a, b));
+      total0 = S::add(total0, a);
+      total1 = S::add(total1, b);
+    }
+    if (t < steps[s].count) {
+      const V a = O::exp2(S::sub(S::load(at + t * W), shift));
+      S::store(at + t / 2 * W, O::round(a, S::zero()));
+      total0 = S::add(total0, a);
+    }
+  }
+  V total = S::add(total0, total1);
+  if (!first) {
+    const V rescale = S::exp2(S::sub(S::max(before, lowest), shift));
+    S::store(rescale_, rescale);
+    total = S::fma(S::load(total_), rescale, total);
+  }
+  S::store(highest_, highest);
+  S::store(total_, total);
+}
+
 // What one call knows before it starts.
 template <class T>
 struct ForwardCall {
@@ -230,11 +280,15 @@ class ForwardWorker {
       output.last = c + 1 == block.chunks.size();
       score_chunk(stop, tile, member, chunk);
       for (int i = 0; i < block.rows; ++i) {
-        softmax_chunk<S>(chunk.ranges[i], scores_.data() + i * kRowStride, highest_[i], total_[i], rescale_[i],
-                         output.first);
+        E* const scores = scores_.data() + i * kRowStride;
+        if constexpr (O::kWidth == 1) {
+          softmax_chunk<S>(chunk.ranges[i], scores, highest_[i], total_[i], rescale_[i], output.first);
+        } else {
+          softmax_pairs<S, O>(block.steps.data() + chunk.first_step, chunk.step_count, i, scores, highest_[i], total_[i],
+                              rescale_[i], output.first);
+        }
         if (output.last) S::store(inverse_[i], S::div(S::set(E(1)), S::load(total_[i])));
       }
-      if constexpr (O::kWidth > 1) pair_up(block, chunk);
       const SumJob<E> job{
           sums_.data() + chunk.first_step, chunk.step_count, channels_, start, scores_.data(), kRowStride};
       if (block.rows == 1) {
@@ -263,20 +317,6 @@ class ForwardWorker {
       job.bias = bias_base == nullptr ? nullptr : bias_base + step.bias_row * job.bias_row + step.first * job.bias_step;
       job.scores = scores_.data() + step.low * kRowStride + step.slot * W;
       score<S, O>(job, step.high - step.low, step.count, [&] { prefetch_.turn(); });
-    }
-  }
-
-  // Weights of neighbouring window offsets become pairs, in place; an odd one is paired with zero.
-  void pair_up(const Block& block, const Chunk& chunk) {
-    for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
-      const Step& step = block.steps[s];
-      for (int i = step.low; i < step.high; ++i) {
-        E* const at = scores_.data() + i * kRowStride + step.slot * W;
-        for (int64_t t = 0; t < step.count; t += 2) {
-          const V high = t + 1 < step.count ? S::load(at + (t + 1) * W) : S::zero();
-          S::store(at + t / 2 * W, O::round(S::load(at + t * W), high));
-        }
-      }
     }
   }
 

@@ -84,7 +84,11 @@ inline void pack_transposed_pairs(const T* row, const int64_t* offset, int n, in
   for (int64_t d = 0; d < dim; d += 2 * W) {
     const int64_t width = std::min<int64_t>(2 * W, dim - d);
     typename S::Vector tile[W];
-    for (int i = 0; i < W; ++i) tile[i] = i < n ? O::load(row + offset[i] + d, width) : S::zero();
+    if (n == W) {
+      for (int i = 0; i < W; ++i) tile[i] = O::load(row + offset[i] + d, width);
+    } else {
+      for (int i = 0; i < W; ++i) tile[i] = i < n ? O::load(row + offset[i] + d, width) : S::zero();
+    }
     S::transpose(tile);
     for (int j = 0; j < (width + 1) / 2; ++j) S::store(dst + (d / 2 + j) * stride, tile[j]);
   }
@@ -95,11 +99,16 @@ template <class O, class T, class E>
 inline void pack_natural_pairs(const T* row, const int64_t* offset, int64_t n, int64_t dim, E* dst, int64_t stride) {
   using S = typename O::S;
   constexpr int W = S::kLanes;
-  for (int64_t i = 0; i < n; ++i) {
-    for (int64_t d = 0; d < dim; d += W) {
-      const int width = static_cast<int>(std::min<int64_t>(W, dim - d));
-      const T* const next = i + 1 < n ? row + offset[i + 1] + d : nullptr;
-      S::store(dst + i * stride + d, O::load(row + offset[i] + d, next, width));
+  for (int64_t d = 0; d < dim; d += 2 * W) {
+    const int64_t width = dim - d;
+    E* to = dst + d;
+    typename S::Vector here = O::load(row + offset[0] + d, width), first, second;
+    for (int64_t i = 0; i < n; ++i, to += stride) {
+      const typename S::Vector next = i + 1 < n ? O::load(row + offset[i + 1] + d, width) : S::zero();
+      O::interleave(here, next, first, second);
+      S::store(to, first);
+      if (width > W) S::store(to + W, second);
+      here = next;
     }
   }
 }

@@ -83,6 +83,12 @@ struct Simd<float> {
   static Vector load_as(const c10::Half* p, int n) { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first(n), p)); }
   static void store_as(float* p, Vector x, int n) { _mm512_mask_storeu_ps(p, first(n), x); }
   static void store_as(c10::BFloat16* p, Vector x, int n) {
+#ifdef __AVX512BF16__
+    const __m256bh rounded = _mm512_cvtneps_pbh(x);
+    __m256i bits;
+    __builtin_memcpy(&bits, &rounded, sizeof bits);
+    _mm256_mask_storeu_epi16(p, first(n), bits);
+#else
     // Round to nearest even; NaN keeps its top bits and is made quiet.
     const __m512i bits = _mm512_castps_si512(x);
     const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
@@ -90,6 +96,7 @@ struct Simd<float> {
     const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
     rounded = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x400000));
     _mm256_mask_storeu_epi16(p, first(n), _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16)));
+#endif
   }
   static void store_as(c10::Half* p, Vector x, int n) {
     _mm256_mask_storeu_epi16(p, first(n), _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
@@ -145,31 +152,42 @@ struct Pairs {
     const __mmask32 mask = n >= 32 ? ~0u : (1u << n) - 1;
     return _mm512_castsi512_ps(_mm512_maskz_loadu_epi16(mask, p));
   }
-  // Lane l: (low[l], high[l]) for the first n (1 .. 16) elements; high may be null.
-  static __m512 load(const c10::BFloat16* low, const c10::BFloat16* high, int n) {
-    const __mmask16 mask = static_cast<__mmask16>((1u << n) - 1);
-    __m512i pair = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, low));
-    if (high != nullptr) {
-      const __m512i wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, high));
-      pair = _mm512_or_si512(pair, _mm512_slli_epi32(wide, 16));
-    }
-    return _mm512_castsi512_ps(pair);
+  // Of 32 elements each, as load gives them: lane l of `first` is (low[l], high[l]), of `second` (low[l + 16], ...).
+  static void interleave(__m512 low, __m512 high, __m512& first, __m512& second) {
+    const __m512i a = _mm512_castps_si512(low), b = _mm512_castps_si512(high), from = ascending();
+    first = _mm512_castsi512_ps(_mm512_permutex2var_epi16(a, from, b));
+    second = _mm512_castsi512_ps(_mm512_permutex2var_epi16(a, _mm512_add_epi16(from, _mm512_set1_epi16(16)), b));
   }
   // Lane l: (low[l], high[l]) rounded.
   static __m512 round(__m512 low, __m512 high) {
-    const __m512i a = _mm512_cvtepu16_epi32(bits(_mm512_cvtneps_pbh(low)));
-    const __m512i b = _mm512_cvtepu16_epi32(bits(_mm512_cvtneps_pbh(high)));
-    return _mm512_castsi512_ps(_mm512_or_si512(a, _mm512_slli_epi32(b, 16)));
+    const __m512bh both = _mm512_cvtne2ps_pbh(high, low);  // all of low, then all of high
+    __m512i x;
+    __builtin_memcpy(&x, &both, sizeof x);
+    const __m512i halves = _mm512_sub_epi16(ascending(), _mm512_maskz_set1_epi16(kOdd, 16));
+    return _mm512_castsi512_ps(_mm512_permutexvar_epi16(halves, x));
+  }
+  // 2^x as S::exp2 has it, with an error of 3e-6: weights are rounded to eight bits.
+  static __m512 exp2(__m512 x) {
+    x = _mm512_max_ps(_mm512_set1_ps(-150.0f), x);
+    const __m512 whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const __m512 f = _mm512_sub_ps(x, whole);
+    __m512 y = _mm512_set1_ps(9.5701e-3f);
+    y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(5.591786e-2f));
+    y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(2.4024745e-1f));
+    y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(6.9312181e-1f));
+    y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(9.9999926e-1f));
+    return _mm512_scalef_ps(y, whole);
   }
 
  private:
+  static constexpr __mmask32 kOdd = 0xaaaaaaaa;
+  // Words 0, 32, 1, 33, ...: of two vectors side by side, the first ones' pairs.
+  static __m512i ascending() {
+    const __m512i place = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    return _mm512_or_si512(place, _mm512_slli_epi32(_mm512_add_epi32(place, _mm512_set1_epi32(32)), 16));
+  }
   static __m512bh pairs(__m512 x) {
     __m512bh y;
-    __builtin_memcpy(&y, &x, sizeof y);
-    return y;
-  }
-  static __m256i bits(__m256bh x) {
-    __m256i y;
     __builtin_memcpy(&y, &x, sizeof y);
     return y;
   }
