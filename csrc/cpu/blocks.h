@@ -11,7 +11,10 @@
 namespace natten::cpu {
 namespace NATTEN_ISA {
 
-constexpr int64_t kChunkSlots = 80;
+// A chunk's scores stay in the first-level cache: so many vectors of all rows together, and room for so many of each.
+constexpr int64_t kChunkScores = 352, kChunkSlots = kChunkScores / 2;
+// Window offsets of one step: sums are cut into chains of additions between steps (see sums.h).
+constexpr int64_t kStepOffsets = 40;
 
 // One key row of a block, or a part of its window offsets.
 struct Step {
@@ -58,26 +61,34 @@ struct Block {
     steps.clear();
     chunks.clear();
   }
-  // Adds a step; slots that would not fit beside those of the chunk start a new one.
-  void add(Step step) {
-    const int64_t used = chunks.empty() ? 0 : steps.back().slot + steps.back().count;
-    const bool fits = !chunks.empty() && used + step.count <= kChunkSlots;
-    if (!fits) {
-      chunks.emplace_back();
-      chunks.back().first_step = static_cast<int64_t>(steps.size());
-    }
-    step.slot = fits ? used : 0;
-    Chunk& chunk = chunks.back();
-    ++chunk.step_count;
-    for (int i = step.low; i < step.high; ++i) {
-      std::vector<SlotRange>& ranges = chunk.ranges[i];
-      if (!ranges.empty() && ranges.back().end == step.slot) {
-        ranges.back().end += step.count;
-      } else {
-        ranges.push_back({step.slot, step.slot + step.count});
+  // Cuts the steps into as few chunks as will do, of about as many scores each.
+  void cut() {
+    const auto scores_of = [](const Step& step) { return step.count * (step.high - step.low); };
+    int64_t all = 0, before = 0, here = 0, slot = 0;  // scores; here: of the chunk
+    for (const Step& step : steps) all += scores_of(step);
+    const int64_t wanted = (all + kChunkScores - 1) / kChunkScores;
+    for (size_t s = 0; s < steps.size(); ++s) {
+      Step& step = steps[s];
+      const int64_t scores = scores_of(step);
+      const bool full = here + scores > kChunkScores || slot + step.count > kChunkSlots;
+      if (s == 0 || full || (2 * before + scores) * wanted > 2 * all * static_cast<int64_t>(chunks.size())) {
+        chunks.emplace_back();
+        chunks.back().first_step = static_cast<int64_t>(s);
+        here = slot = 0;
+      }
+      step.slot = slot;
+      before += scores, here += scores, slot += step.count;
+      Chunk& chunk = chunks.back();
+      ++chunk.step_count;
+      for (int i = step.low; i < step.high; ++i) {
+        std::vector<SlotRange>& ranges = chunk.ranges[i];
+        if (!ranges.empty() && ranges.back().end == step.slot) {
+          ranges.back().end += step.count;
+        } else {
+          ranges.push_back({step.slot, step.slot + step.count});
+        }
       }
     }
-    steps.push_back(step);
   }
 };
 
@@ -98,8 +109,8 @@ inline Group group_at(const Problem& p, const RowPlan& plan, int64_t residue0, i
           flat ? static_cast<int64_t>(plan.strips.size()) : 0};
 }
 
-// So many pieces of `count` window offsets fit a chunk each.
-inline int64_t pieces_of(int64_t count) { return (count + kChunkSlots - 1) / kChunkSlots; }
+// So many steps `count` window offsets of a key row take.
+inline int64_t pieces_of(int64_t count) { return (count + kStepOffsets - 1) / kStepOffsets; }
 
 // Query rows y .. y + rows - 1 of plane z.
 inline void plan_rows(const Problem& p, const RowPlan& plan, const Group& group, int64_t index, Block& block) {
@@ -133,10 +144,11 @@ inline void plan_rows(const Problem& p, const RowPlan& plan, const Group& group,
       for (int64_t piece = 0; piece < pieces; ++piece) {
         step.first = kernel2 * piece / pieces;
         step.count = kernel2 * (piece + 1) / pieces - step.first;
-        block.add(step);
+        block.steps.push_back(step);
       }
     }
   }
+  block.cut();
 }
 
 // A strip of one query row. Of a stack, row i has offset t where row 0 would have t + i * width: the steps are the
@@ -168,9 +180,10 @@ inline void plan_strip(const Problem& p, const RowPlan& plan, const Group& group
     for (int64_t piece = 0; piece < pieces; ++piece) {
       step.first = from + (to - from) * piece / pieces;
       step.count = from + (to - from) * (piece + 1) / pieces - step.first;
-      block.add(step);
+      block.steps.push_back(step);
     }
   }
+  block.cut();
 }
 
 inline void plan_block(const Problem& p, const RowPlan& plan, const Group& group, int64_t index, Block& block) {

@@ -343,6 +343,7 @@ class BackwardWorker {
       const Step& step = stop.block.steps[s];
       const int64_t to = step.low * kRowStride + step.slot * W;
       job.dim = dims_;
+      job.chain = chain_of(dims_);
       job.factor = static_cast<E>(p_.scale * 1.4426950408889634);
       job.q = q_tile_.data() + step.low * W;
       job.k = key_rows_[s] + tile.base + step.first;
@@ -350,6 +351,7 @@ class BackwardWorker {
       job.scores = weights_.data() + to;
       score<S, O>(job, step.high - step.low, step.count, fetch);
       job.dim = value_dims_;
+      job.chain = chain_of(value_dims_);
       job.factor = E(1);
       job.q = dout_tile_.data() + step.low * W;
       job.k = key_rows_[s] + v_at_ + tile.base + step.first;

@@ -24,24 +24,23 @@ __attribute__((noinline)) void softmax_chunk(const std::vector<SlotRange>& range
     for (int64_t s = range.begin; s < range.end; ++s) highest = S::max(highest, S::load(scores + s * W));
   }
   const V shift = S::max(highest, lowest);  // -infinity where all is masked: weights 0, not NaN
-  V total0 = S::zero(), total1 = S::zero();
+  V totals[2] = {S::zero(), S::zero()};
+  const auto weigh = [&](int64_t s) {
+    const V weight = S::exp2(S::sub(S::load(scores + s * W), shift));
+    S::store(scores + s * W, weight);
+    return weight;
+  };
   for (const SlotRange& range : ranges) {
     int64_t s = range.begin;
-    for (; s + 1 < range.end; s += 2) {
-      const V a = S::exp2(S::sub(S::load(scores + s * W), shift));
-      const V b = S::exp2(S::sub(S::load(scores + (s + 1) * W), shift));
-      S::store(scores + s * W, a);
-      S::store(scores + (s + 1) * W, b);
-      total0 = S::add(total0, a);
-      total1 = S::add(total1, b);
+    for (; s + 3 < range.end; s += 4) {
+      const V a = weigh(s), b = weigh(s + 1);
+      totals[0] = S::add(totals[0], S::add(a, b));
+      const V c = weigh(s + 2), d = weigh(s + 3);
+      totals[1] = S::add(totals[1], S::add(c, d));
     }
-    if (s < range.end) {
-      const V a = S::exp2(S::sub(S::load(scores + s * W), shift));
-      S::store(scores + s * W, a);
-      total0 = S::add(total0, a);
-    }
+    for (; s < range.end; ++s) totals[0] = S::add(totals[0], weigh(s));
   }
-  V total = S::add(total0, total1);
+  V total = S::add(totals[0], totals[1]);
   if (!first) {
     const V rescale = S::exp2(S::sub(S::max(before, lowest), shift));
     S::store(rescale_, rescale);
@@ -305,6 +304,7 @@ class ForwardWorker {
     ScoreJob<E> job;
     job.k_stride = k_stride_;
     job.dim = dims_;
+    job.chain = chain_of(dims_);
     job.factor = factor_;
     job.index = tile.shifted ? nullptr : tile.index.data();
     job.bias_step = tile.uniform ? 1 : W;

@@ -9,6 +9,14 @@ namespace NATTEN_ISA {
 
 // Accumulators stay in registers only if the loops over them are gone before gcc looks at the array.
 #define NATTEN_UNROLL _Pragma("GCC unroll 16")
+// Of a long loop: fewer branches, and loads that run ahead.
+#define NATTEN_UNROLL_TWICE _Pragma("GCC unroll 2")
+
+// The products of so many channels make one chain of additions: what a chain rounds off grows with its length.
+inline int64_t chain_of(int64_t channels) {
+  const int64_t chains = std::max<int64_t>(channels > 8 ? 2 : 1, (channels + 31) / 32);
+  return (channels + chains - 1) / chains;
+}
 
 // scores[i][t] = bias + q_i . k_(start + t) for rows i and offsets t of one tile and one key row.
 template <class E>
@@ -16,7 +24,7 @@ struct ScoreJob {
   const E* q;  // [dim][kRows][lanes], at the first row
   const E* k;  // [dim][k_stride], at the tile's first key of offset 0
   int64_t k_stride;
-  int64_t dim;
+  int64_t dim, chain;
   const int32_t* index;  // the tile's picks; null when it is shifted
   // What is added: one vector per offset (bias_step = lanes) or one number (bias_step = 1), row i
   // bias_row entries before row 0; null: nothing.
@@ -28,18 +36,28 @@ struct ScoreJob {
   E factor;  // of pairs' products; single ones bring it along in q
 };
 
-// Adds the bias to the products: last, because sums that start at it round at its size throughout.
+// Adds to the products of some channels the bias, or later the scores so far. Not the other way round: sums that start
+// at the bias round at its size throughout.
 template <class S, class O, class E, int R, int T>
-inline __attribute__((always_inline)) void add_bias(const ScoreJob<E>& job, int64_t t0,
+inline __attribute__((always_inline)) void add_rest(const ScoreJob<E>& job, int64_t t0, bool first,
                                                     typename S::Vector (&sum)[R][T]) {
   using V = typename S::Vector;
   constexpr int W = S::kLanes;
   const V factor = S::set(job.factor);
-  const auto finish = [&](V products, V bias) {
-    if constexpr (O::kWidth == 1) return S::add(products, bias);
-    return S::fma(factor, products, bias);
+  const auto add_to = [&](V rest, V& products) {
+    if constexpr (O::kWidth == 1) {
+      products = S::add(products, rest);
+    } else {
+      products = S::fma(factor, products, rest);
+    }
   };
-  if (job.bias == nullptr) {
+  if (!first) {
+    NATTEN_UNROLL
+    for (int i = 0; i < R; ++i) {
+      NATTEN_UNROLL
+      for (int t = 0; t < T; ++t) add_to(S::load(job.scores + i * job.row_stride + (t0 + t) * W), sum[i][t]);
+    }
+  } else if (job.bias == nullptr) {
     if constexpr (O::kWidth == 1) return;
     NATTEN_UNROLL
     for (int i = 0; i < R; ++i) {
@@ -50,13 +68,13 @@ inline __attribute__((always_inline)) void add_bias(const ScoreJob<E>& job, int6
     NATTEN_UNROLL
     for (int i = 0; i < R; ++i) {
       NATTEN_UNROLL
-      for (int t = 0; t < T; ++t) sum[i][t] = finish(sum[i][t], S::set(job.bias[t0 + t - i * job.bias_row]));
+      for (int t = 0; t < T; ++t) add_to(S::set(job.bias[t0 + t - i * job.bias_row]), sum[i][t]);
     }
   } else {
     NATTEN_UNROLL
     for (int i = 0; i < R; ++i) {
       NATTEN_UNROLL
-      for (int t = 0; t < T; ++t) sum[i][t] = finish(sum[i][t], S::load(job.bias + (t0 + t) * W - i * job.bias_row));
+      for (int t = 0; t < T; ++t) add_to(S::load(job.bias + (t0 + t) * W - i * job.bias_row), sum[i][t]);
     }
   }
 }
@@ -65,12 +83,6 @@ template <class S, class O, class E, int R, int T, bool kShifted>
 void score_block(const ScoreJob<E>& job, int64_t t0) {
   using V = typename S::Vector;
   constexpr int W = S::kLanes;
-  V sum[R][T];
-  NATTEN_UNROLL
-  for (int i = 0; i < R; ++i) {
-    NATTEN_UNROLL
-    for (int t = 0; t < T; ++t) sum[i][t] = S::zero();
-  }
   const E* q = job.q;
   const E* k = job.k + t0;
   typename S::Index index[T];
@@ -79,29 +91,40 @@ void score_block(const ScoreJob<E>& job, int64_t t0) {
     NATTEN_UNROLL
     for (int t = 1; t < T; ++t) index[t] = S::add(index[0], t);
   }
-  for (int64_t d = 0; d < job.dim; ++d, q += kRows * W, k += job.k_stride) {
-    V query[R];
+  for (int64_t d = 0; d < job.dim;) {
+    const bool first = d == 0;
+    const int64_t end = std::min(d + job.chain, job.dim);
+    V sum[R][T];
     NATTEN_UNROLL
-    for (int i = 0; i < R; ++i) query[i] = S::pinned(S::load(q + i * W));
-    V low, high;
-    if constexpr (!kShifted) low = S::load(k), high = S::load(k + W);
-    NATTEN_UNROLL
-    for (int t = 0; t < T; ++t) {
-      V key;
-      if constexpr (kShifted) {
-        key = S::pinned(S::load(k + t));
-      } else {
-        key = S::pick(low, index[t], high);
-      }
+    for (int i = 0; i < R; ++i) {
       NATTEN_UNROLL
-      for (int i = 0; i < R; ++i) sum[i][t] = O::fma(query[i], key, sum[i][t]);
+      for (int t = 0; t < T; ++t) sum[i][t] = S::zero();
     }
-  }
-  add_bias<S, O>(job, t0, sum);
-  NATTEN_UNROLL
-  for (int i = 0; i < R; ++i) {
+    NATTEN_UNROLL_TWICE
+    for (; d < end; ++d, q += kRows * W, k += job.k_stride) {
+      V query[R];
+      NATTEN_UNROLL
+      for (int i = 0; i < R; ++i) query[i] = S::pinned(S::load(q + i * W));
+      V low, high;
+      if constexpr (!kShifted) low = S::load(k), high = S::load(k + W);
+      NATTEN_UNROLL
+      for (int t = 0; t < T; ++t) {
+        V key;
+        if constexpr (kShifted) {
+          key = S::pinned(S::load(k + t));
+        } else {
+          key = S::pick(low, index[t], high);
+        }
+        NATTEN_UNROLL
+        for (int i = 0; i < R; ++i) sum[i][t] = O::fma(query[i], key, sum[i][t]);
+      }
+    }
+    add_rest<S, O>(job, t0, first, sum);
     NATTEN_UNROLL
-    for (int t = 0; t < T; ++t) S::store(job.scores + i * job.row_stride + (t0 + t) * W, sum[i][t]);
+    for (int i = 0; i < R; ++i) {
+      NATTEN_UNROLL
+      for (int t = 0; t < T; ++t) S::store(job.scores + i * job.row_stride + (t0 + t) * W, sum[i][t]);
+    }
   }
 }
 
@@ -122,9 +145,11 @@ void score_rows(const ScoreJob<E>& job, int64_t n, const Between& between) {
   int64_t t = 0;
   for (int64_t b = 0; b < blocks; ++b) {
     const int64_t size = n * (b + 1) / blocks - t;
-    static_assert(T <= 4);
-    if (size == 4) score_offsets<S, O, E, R, 4>(job, t);
-    if (size == 3) score_offsets<S, O, E, R, 3>(job, t);
+    static_assert(T == 2 || T == 4);
+    if constexpr (T == 4) {
+      if (size == 4) score_offsets<S, O, E, R, 4>(job, t);
+      if (size == 3) score_offsets<S, O, E, R, 3>(job, t);
+    }
     if (size == 2) score_offsets<S, O, E, R, 2>(job, t);
     if (size == 1) score_offsets<S, O, E, R, 1>(job, t);
     t += size;
@@ -156,6 +181,7 @@ inline __attribute__((always_inline)) void sum_step(typename S::Vector (&sum)[C]
                                                     int64_t count) {
   using V = typename S::Vector;
   constexpr int W = S::kLanes;
+  NATTEN_UNROLL_TWICE
   for (int64_t t = 0; t < count; ++t) {
     NATTEN_UNROLL
     for (int c = 0; c < C; ++c) {
@@ -182,11 +208,11 @@ struct SumJob {
   int64_t row_stride;
 };
 
-// Runs the steps over the accumulators, which stay in registers throughout.
+// Runs steps begin .. end - 1 over the accumulators, which stay in registers throughout.
 template <class S, class O, class E, int C, int R, int N>
 inline __attribute__((always_inline)) void sum_steps(typename S::Vector (&sum)[C][R][N], const SumJob<E>& job,
-                                                     int64_t channel) {
-  for (int64_t s = 0; s < job.step_count; ++s) {
+                                                     int64_t begin, int64_t end, int64_t channel) {
+  for (int64_t s = begin; s < end; ++s) {
     const SumStep<E>& step = job.steps[s];
     const E* values[C];
     NATTEN_UNROLL

@@ -22,33 +22,74 @@ struct Output {
   int64_t channels;
 };
 
+// About so many window offsets make a chain of additions: what a chain rounds off grows with its length.
+constexpr int64_t kSumChain = 32;
+
+// After so many steps the sums go to memory and start anew.
+template <class E>
+int64_t steps_per_chain(const SumJob<E>& job) {
+  int64_t offsets = 0;
+  for (int64_t s = 0; s < job.step_count; ++s) offsets += job.steps[s].count;
+  const int64_t chains = std::max<int64_t>(1, (offsets + kSumChain / 2) / kSumChain);
+  return (job.step_count + chains - 1) / chains;
+}
+
 template <class S, class O, class E, class T, int C, int R, int N>
-void sum_block(const SumJob<E>& job, const Output<E, T>& out, int64_t channel) {
+void sum_block(const SumJob<E>& job, const Output<E, T>& out, int64_t channel, int64_t chain) {
   using V = typename S::Vector;
   constexpr int W = S::kLanes;
-  V sum[C][R][N];
-  // Rows that the block lacks are summed from nothing and go nowhere.
-  NATTEN_UNROLL
-  for (int c = 0; c < C; ++c) {
+  for (int64_t begin = 0; begin < job.step_count; begin += chain) {
+    const int64_t end = std::min(begin + chain, job.step_count);
+    V sum[C][R][N];
+    // Rows that the block lacks are summed from nothing and go nowhere.
     NATTEN_UNROLL
-    for (int i = 0; i < R; ++i) {
-      const E* from = out.partial + i * out.partial_row + c * out.partial_stride + channel;
+    for (int c = 0; c < C; ++c) {
       NATTEN_UNROLL
-      for (int n = 0; n < N; ++n) {
-        sum[c][i][n] = out.first ? S::zero() : S::mul(S::set(out.rescale[i * W + c]), S::load(from + n * W));
+      for (int i = 0; i < R; ++i) {
+        NATTEN_UNROLL
+        for (int n = 0; n < N; ++n) sum[c][i][n] = S::zero();
       }
     }
-  }
-  sum_steps<S, O, E, C, R, N>(sum, job, channel);
-  NATTEN_UNROLL
-  for (int c = 0; c < C; ++c) {
-    NATTEN_UNROLL
-    for (int i = 0; i < R; ++i) {
-      if (!out.last) {
-        E* to = out.partial + i * out.partial_row + c * out.partial_stride + channel;
+    sum_steps<S, O, E, C, R, N>(sum, job, begin, end, channel);
+    const auto partial = [&](int c, int i) {
+      return out.partial + i * out.partial_row + c * out.partial_stride + channel;
+    };
+    if (begin > 0) {
+      NATTEN_UNROLL
+      for (int c = 0; c < C; ++c) {
         NATTEN_UNROLL
-        for (int n = 0; n < N; ++n) S::store(to + n * W, sum[c][i][n]);
-      } else if (i < out.row_count && c < out.columns) {
+        for (int i = 0; i < R; ++i) {
+          NATTEN_UNROLL
+          for (int n = 0; n < N; ++n) sum[c][i][n] = S::add(sum[c][i][n], S::load(partial(c, i) + n * W));
+        }
+      }
+    } else if (!out.first) {
+      NATTEN_UNROLL
+      for (int c = 0; c < C; ++c) {
+        NATTEN_UNROLL
+        for (int i = 0; i < R; ++i) {
+          const V rescale = S::set(out.rescale[i * W + c]);
+          NATTEN_UNROLL
+          for (int n = 0; n < N; ++n) sum[c][i][n] = S::fma(rescale, S::load(partial(c, i) + n * W), sum[c][i][n]);
+        }
+      }
+    }
+    if (!out.last || end < job.step_count) {
+      NATTEN_UNROLL
+      for (int c = 0; c < C; ++c) {
+        NATTEN_UNROLL
+        for (int i = 0; i < R; ++i) {
+          NATTEN_UNROLL
+          for (int n = 0; n < N; ++n) S::store(partial(c, i) + n * W, sum[c][i][n]);
+        }
+      }
+      continue;
+    }
+    NATTEN_UNROLL
+    for (int c = 0; c < C; ++c) {
+      NATTEN_UNROLL
+      for (int i = 0; i < R; ++i) {
+        if (i >= out.row_count || c >= out.columns) continue;
         const V factor = S::set(out.inverse[i * W + c]);
         T* to = out.rows[i] + out.offset[i * out.offset_row + c] + channel;
         NATTEN_UNROLL
@@ -63,7 +104,8 @@ void sum_block(const SumJob<E>& job, const Output<E, T>& out, int64_t channel) {
 
 // All query columns and channels of a tile; between() is called after each few columns.
 template <class S, class O, class E, class T, int R, int N, int C, class Between>
-void sum_columns(SumJob<E> job, Output<E, T> out, int lanes, int64_t channel, const Between& between) {
+void sum_columns(SumJob<E> job, Output<E, T> out, int lanes, int64_t channel, int64_t chain,
+                 const Between& between) {
   const Output<E, T> whole = out;
   const SumJob<E> all = job;
   for (int c = 0; c < lanes; c += C) {
@@ -74,7 +116,7 @@ void sum_columns(SumJob<E> job, Output<E, T> out, int lanes, int64_t channel, co
     out.partial = whole.partial + c * whole.partial_stride;
     out.offset = whole.offset + c;
     out.columns = lanes - c;
-    sum_block<S, O, E, T, C, R, N>(job, out, channel);
+    sum_block<S, O, E, T, C, R, N>(job, out, channel, chain);
     between();
   }
 }
@@ -86,15 +128,16 @@ void sum_tile(const SumJob<E>& job, const Output<E, T>& out, int lanes, int64_t 
   // Query columns at a time, whose accumulators have n vectors each.
   constexpr auto columns = [](int n) { return std::clamp(A / R / n, 1, W < 4 ? W : 4); };
   int64_t channel = 0;
+  const int64_t chain = steps_per_chain(job);
   const int64_t vectors = padded_channels / W, pieces = (vectors + N - 1) / N;
   for (int64_t piece = 0; piece < pieces; ++piece) {
     const int64_t n = vectors * (piece + 1) / pieces - channel / W;
     if constexpr (N >= 4) {
-      if (n == 4) sum_columns<S, O, E, T, R, 4, columns(4)>(job, out, lanes, channel, between);
-      if (n == 3) sum_columns<S, O, E, T, R, 3, columns(3)>(job, out, lanes, channel, between);
+      if (n == 4) sum_columns<S, O, E, T, R, 4, columns(4)>(job, out, lanes, channel, chain, between);
+      if (n == 3) sum_columns<S, O, E, T, R, 3, columns(3)>(job, out, lanes, channel, chain, between);
     }
-    if (n == 2) sum_columns<S, O, E, T, R, 2, columns(2)>(job, out, lanes, channel, between);
-    if (n == 1) sum_columns<S, O, E, T, R, 1, columns(1)>(job, out, lanes, channel, between);
+    if (n == 2) sum_columns<S, O, E, T, R, 2, columns(2)>(job, out, lanes, channel, chain, between);
+    if (n == 1) sum_columns<S, O, E, T, R, 1, columns(1)>(job, out, lanes, channel, chain, between);
     channel += n * W;
   }
 }

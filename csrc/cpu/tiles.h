@@ -195,12 +195,17 @@ struct HeadGroups {
 // Pairs of one row are neighbours in batch * kv_heads, so the number divides kv_heads or is a multiple of it.
 inline int64_t lines_per_row(const Problem& p, int width, int64_t threads) {
   const int64_t pairs = p.batch * p.kv_heads, length = p.axis[2].length;
+  // Of a unit at least. Where units are fewer than threads they are cut between blocks, and what is packed twice at the
+  // seams must be little beside what full lanes gain.
+  const int64_t blocks =
+      (p.axis[0].length / p.axis[0].dilation) * ((p.axis[1].length / p.axis[1].dilation + kRows - 1) / kRows);
   int64_t best = 1;
   double best_fill = 0;
   for (int64_t lines = 1; lines <= std::min<int64_t>(pairs, 16); ++lines) {
     if (pairs % lines != 0 || (p.kv_heads % lines != 0 && lines % p.kv_heads != 0)) continue;
     if (lines > 1 && lines * length > 8 * width) break;
-    if (lines > 1 && (pairs / lines) * p.axis[0].dilation * p.axis[1].dilation < threads) break;
+    const int64_t units = (pairs / lines) * p.axis[0].dilation * p.axis[1].dilation;
+    if (lines > 1 && units < threads && units * blocks < 8 * threads) break;
     const int64_t vectors = (lines * length + width - 1) / width;
     const double fill = static_cast<double>(lines * length) / static_cast<double>(vectors * width);
     if (fill > best_fill + 0.04) best = lines, best_fill = fill;

@@ -252,6 +252,7 @@ class UnfusedWorker {
     ScoreJob<E> job;
     job.k_stride = stride_;
     job.dim = dims_;
+    job.chain = chain_of(dims_);
     job.factor = call_.factor;
     job.index = tile.shifted ? nullptr : tile.index.data();
     job.bias_step = tile.uniform ? 1 : W;
