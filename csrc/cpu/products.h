@@ -181,7 +181,6 @@ inline __attribute__((always_inline)) void sum_step(typename S::Vector (&sum)[C]
                                                     int64_t count) {
   using V = typename S::Vector;
   constexpr int W = S::kLanes;
-  NATTEN_UNROLL_TWICE
   for (int64_t t = 0; t < count; ++t) {
     NATTEN_UNROLL
     for (int c = 0; c < C; ++c) {
