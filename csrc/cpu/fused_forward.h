@@ -283,8 +283,8 @@ class ForwardWorker {
         if constexpr (O::kWidth == 1) {
           softmax_chunk<S>(chunk.ranges[i], scores, highest_[i], total_[i], rescale_[i], output.first);
         } else {
-          softmax_pairs<S, O>(block.steps.data() + chunk.first_step, chunk.step_count, i, scores, highest_[i], total_[i],
-                              rescale_[i], output.first);
+          softmax_pairs<S, O>(block.steps.data() + chunk.first_step, chunk.step_count, i, scores, highest_[i],
+                              total_[i], rescale_[i], output.first);
         }
         if (output.last) S::store(inverse_[i], S::div(S::set(E(1)), S::load(total_[i])));
       }

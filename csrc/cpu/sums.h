@@ -104,8 +104,7 @@ void sum_block(const SumJob<E>& job, const Output<E, T>& out, int64_t channel, i
 
 // All query columns and channels of a tile; between() is called after each few columns.
 template <class S, class O, class E, class T, int R, int N, int C, class Between>
-void sum_columns(SumJob<E> job, Output<E, T> out, int lanes, int64_t channel, int64_t chain,
-                 const Between& between) {
+void sum_columns(SumJob<E> job, Output<E, T> out, int lanes, int64_t channel, int64_t chain, const Between& between) {
   const Output<E, T> whole = out;
   const SumJob<E> all = job;
   for (int c = 0; c < lanes; c += C) {

@@ -20,18 +20,15 @@
 //   place_rows(f(patch, row) -> pane row)         lie there
 //   prefetch(image, offsets)                      rows, soon wanted
 //   wait_for_inputs()                             until what earlier kernels write is there
-//   copy_value(to, from)                          one number to on-chip memory, there after wait_for_values() and sync()
-//   kBulk: copies by the tensor engine. copy_in_bulk(stage, call, block, image, head, kv_head) asks for those of a
-//   stage, wait_for_bulk(stage); each_stage(call, f(stage)): one thread; release(stage, f): one of the last patch that
-//   is done with it
-//   columns(f(patch) -> first row of a pane, f(patch, column) -> rows from there), tables(f(patch) -> number)
-//   steps(f(patch) -> number), within(step)         steps that patches take
-//   begin(strip, step)                              the table's values
-//   multiply_transposed(strip, operand, pane, step) strip += operand pane^T
-//   multiply(sums, strip, pane, step)               sums += strip pane, strip rounded to Element
-//   row_max, row_sum and what finishes them         over strips, into Rows; any(rows, f(value)): of a patch
-//   pieces(sums, factor), or by way of the patches' own rows in a pane: as rows go to memory; store(pieces, image,
-//   offsets)
+//   copy_value(to, from)                          one number to on-chip memory, there after wait_for_values() and
+//   sync() kBulk: copies by the tensor engine. copy_in_bulk(stage, call, block, image, head, kv_head) asks for those of
+//   a stage, wait_for_bulk(stage); each_stage(call, f(stage)): one thread; release(stage, f): one of the last patch
+//   that is done with it columns(f(patch) -> first row of a pane, f(patch, column) -> rows from there), tables(f(patch)
+//   -> number) steps(f(patch) -> number), within(step)         steps that patches take begin(strip, step) the table's
+//   values multiply_transposed(strip, operand, pane, step) strip += operand pane^T multiply(sums, strip, pane, step)
+//   sums += strip pane, strip rounded to Element row_max, row_sum and what finishes them         over strips, into
+//   Rows; any(rows, f(value)): of a patch pieces(sums, factor), or by way of the patches' own rows in a pane: as rows
+//   go to memory; store(pieces, image, offsets)
 #pragma once
 
 #include <algorithm>
