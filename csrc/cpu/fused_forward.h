@@ -11,6 +11,20 @@
 namespace natten::cpu {
 namespace NATTEN_ISA {
 
+// After a chunk of weights relative to `highest`: their sum joins that of the chunks before, which is rescaled.
+template <class S, class E>
+inline void keep_total(typename S::Vector total, typename S::Vector highest, E* highest_, E* total_, E* rescale_,
+                       bool first) {
+  if (!first) {
+    const typename S::Vector lowest = S::set(-std::numeric_limits<E>::max());
+    const typename S::Vector rescale = S::exp2(S::sub(S::max(S::load(highest_), lowest), S::max(highest, lowest)));
+    S::store(rescale_, rescale);
+    total = S::fma(S::load(total_), rescale, total);
+  }
+  S::store(highest_, highest);
+  S::store(total_, total);
+}
+
 // Scores of one row become weights relative to the highest so far.
 template <class S, class E>
 __attribute__((noinline)) void softmax_chunk(const std::vector<SlotRange>& ranges, E* scores, E* highest_, E* total_,
@@ -19,7 +33,6 @@ __attribute__((noinline)) void softmax_chunk(const std::vector<SlotRange>& range
   constexpr int W = S::kLanes;
   const V lowest = S::set(-std::numeric_limits<E>::max());
   V highest = first ? S::set(-std::numeric_limits<E>::infinity()) : S::load(highest_);
-  const V before = highest;
   for (const SlotRange& range : ranges) {
     for (int64_t s = range.begin; s < range.end; ++s) highest = S::max(highest, S::load(scores + s * W));
   }
@@ -40,14 +53,7 @@ __attribute__((noinline)) void softmax_chunk(const std::vector<SlotRange>& range
     }
     for (; s < range.end; ++s) totals[0] = S::add(totals[0], weigh(s));
   }
-  V total = S::add(totals[0], totals[1]);
-  if (!first) {
-    const V rescale = S::exp2(S::sub(S::max(before, lowest), shift));
-    S::store(rescale_, rescale);
-    total = S::fma(S::load(total_), rescale, total);
-  }
-  S::store(highest_, highest);
-  S::store(total_, total);
+  keep_total<S>(S::add(totals[0], totals[1]), highest, highest_, total_, rescale_, first);
 }
 
 // softmax_chunk of row `row` whose weights become pairs: of neighbouring window offsets of a step, in place; an odd one
@@ -59,7 +65,6 @@ __attribute__((noinline)) void softmax_pairs(const Step* steps, int64_t count, i
   constexpr int W = S::kLanes;
   const V lowest = S::set(-std::numeric_limits<E>::max());
   V highest = first ? S::set(-std::numeric_limits<E>::infinity()) : S::load(highest_), other = highest;
-  const V before = highest;
   for (int64_t s = 0; s < count; ++s) {
     if (row < steps[s].low || row >= steps[s].high) continue;
     const E* const at = scores + steps[s].slot * W;
@@ -90,14 +95,7 @@ __attribute__((noinline)) void softmax_pairs(const Step* steps, int64_t count, i
       total0 = S::add(total0, a);
     }
   }
-  V total = S::add(total0, total1);
-  if (!first) {
-    const V rescale = S::exp2(S::sub(S::max(before, lowest), shift));
-    S::store(rescale_, rescale);
-    total = S::fma(S::load(total_), rescale, total);
-  }
-  S::store(highest_, highest);
-  S::store(total_, total);
+  keep_total<S>(S::add(total0, total1), highest, highest_, total_, rescale_, first);
 }
 
 // What one call knows before it starts.
