@@ -4,8 +4,7 @@
 
 #include <ATen/Parallel.h>
 
-#include "bias.h"
-#include "layout.h"
+#include "forward_keys.h"
 #include "sums.h"
 
 namespace natten::cpu {
@@ -98,28 +97,6 @@ __attribute__((noinline)) void softmax_pairs(const Step* steps, int64_t count, i
   keep_total<S>(S::add(total0, total1), highest, highest_, total_, rescale_, first);
 }
 
-// What one call knows before it starts.
-template <class T>
-struct ForwardCall {
-  const Problem& p;
-  const RowPlan& plan;
-  const BiasTable<acc_t<T>>& bias;
-  int64_t members;  // query heads of one key head
-  Layout q, k, v, out, lse;
-
-  ForwardCall(const Problem& p_, const RowPlan& plan_, const BiasTable<acc_t<T>>& bias_, const View& q_, const View& k_,
-              const View& v_, const View& out_, const View& lse_)
-      : p(p_),
-        plan(plan_),
-        bias(bias_),
-        members(p.heads / p.kv_heads),
-        q(p, plan, q_, members),
-        k(p, plan, k_, 1),
-        v(p, plan, v_, 1),
-        out(p, plan, out_, members),
-        lse(p, plan, lse_, members) {}
-};
-
 // One thread's share of a call.
 // O: how products are formed.
 template <class S, class O, class T>
@@ -134,13 +111,9 @@ class ForwardWorker {
       : call_(call),
         p_(call.p),
         bias_(call.p, call.plan, call.bias),
-        length_(call.plan.length()),
-        channels_(round_up(call.p.value_dim, W)),
-        k_stride_(odd_lines<E>(round_up(length_, W))),
-        dims_((call.p.dim + O::kWidth - 1) / O::kWidth),
-        k_size_(dims_ * k_stride_),
-        // Picks and shifted loads reach past a row's end; what they find there is not used.
-        row_size_(k_size_ + odd_lines<E>((length_ + call.p.axis[2].kernel) * channels_)),
+        keys_(call),
+        channels_(keys_.channels()),
+        dims_(keys_.dims()),
         factor_(static_cast<E>(call.p.scale * 1.4426950408889634)),
         q_tile_(dims_ * kRows * W),
         scores_(kRows * kRowStride + W),
@@ -151,15 +124,14 @@ class ForwardWorker {
     Stop here, ahead;
     bool more = walk.next(here);
     if (more) {
-      plan_prefetch(here);
+      keys_.plan_prefetch(here, prefetch_);
       prefetch_.all();
     }
     while (more) {
       more = walk.next(ahead);
-      if (here.new_unit) ring_.reset(p_, here.group, row_size_);
       pack_keys(here);
       bias_.turn_to(here.row_group);
-      if (more) plan_prefetch(ahead);
+      if (more) keys_.plan_prefetch(ahead, prefetch_);
       prefetch_.spread(here.block.turns<S>() * call_.members);
       for (int64_t t = here.block.first_tile; t < here.block.last_tile; ++t) {
         for (int64_t member = 0; member < call_.members; ++member) run_tile(here, call_.plan.tiles[t], member);
@@ -171,65 +143,13 @@ class ForwardWorker {
 
  private:
   void pack_keys(const Stop& stop) {
-    key_rows_.clear();
+    keys_.pack(stop);
     sums_.clear();
-    for (const Step& step : stop.block.steps) {
-      bool fresh;
-      E* const row = ring_.row(step.z, step.y, fresh);
-      if (fresh) packed_ = stop.block.first_key / W * W;
-      if (packed_ < stop.block.last_key) {
-        const int64_t end = std::min(round_up(stop.block.last_key, W), length_);
-        pack_row(stop, step, row, packed_, end);
-        packed_ = end;
-      }
-      key_rows_.push_back(row);
-      sums_.push_back({row + k_size_ + step.first * channels_, step.slot * W, (step.count + O::kWidth - 1) / O::kWidth,
-                       step.low, step.high});
-    }
-  }
-
-  // Packed positions begin .. end - 1 of a key row; begin lies on a whole vector.
-  void pack_row(const Stop& stop, const Step& step, E* row, int64_t begin, int64_t end) {
-    const T* const k_row = call_.k.template row<const T>(stop, step.z, step.y);
-    const T* const v_row = call_.v.template row<const T>(stop, step.z, step.y);
-    const int64_t *const k_at = call_.k.at.data(), *const v_at = call_.v.at.data();
-    for (int64_t i = begin; i < end; i += W) {
-      const int n = static_cast<int>(std::min<int64_t>(W, end - i));
-      if constexpr (O::kWidth == 1) {
-        pack_transposed<S>(k_row, k_at + i, n, p_.dim, E(1), row + i, k_stride_);
-      } else {
-        pack_transposed_pairs<O>(k_row, k_at + i, n, p_.dim, row + i, k_stride_);
-      }
-    }
-    E* const values = row + k_size_;
-    if constexpr (O::kWidth == 1) {
-      pack_natural<S>(v_row, v_at + begin, end - begin, p_.value_dim, values + begin * channels_, channels_);
-    } else {
-      const int64_t from = std::max<int64_t>(begin - 1, 0);  // it lacked its neighbour
-      pack_natural_pairs<O>(v_row, v_at + from, end - from, p_.value_dim, values + from * channels_, channels_);
-    }
-  }
-
-  bool fits_ahead(const Block& block) const {
-    return (block.last_query - block.first_query) * p_.dim * static_cast<int64_t>(sizeof(T)) <= kMostAhead;
-  }
-
-  void plan_prefetch(const Stop& stop) {
-    const Block& block = stop.block;
-    if (!fits_ahead(block)) return;
-    const int64_t query = block.first_query, last_query = block.last_query;
-    for (int i = 0; i < (block.stacked ? 1 : block.rows); ++i) {
-      for (int64_t member = 0; member < call_.members; ++member) {
-        prefetch_.add(call_.q.template query_row<const T>(stop, i, member), call_.q, query, last_query, p_.dim);
-        prefetch_.add(call_.out.template query_row<T>(stop, i, member), call_.out, query, last_query, p_.value_dim);
-      }
-    }
-    for (const Step& step : block.steps) {
-      if (step.first > 0) continue;
-      const bool held = !stop.new_unit && ring_.holds(step.z, step.y);
-      const int64_t key = held ? packed_ : block.first_key;
-      prefetch_.add(call_.k.template row<const T>(stop, step.z, step.y), call_.k, key, block.last_key, p_.dim);
-      prefetch_.add(call_.v.template row<const T>(stop, step.z, step.y), call_.v, key, block.last_key, p_.value_dim);
+    const std::vector<Step>& steps = stop.block.steps;
+    for (size_t s = 0; s < steps.size(); ++s) {
+      const Step& step = steps[s];
+      sums_.push_back({keys_.values(static_cast<int64_t>(s)) + step.first * channels_, step.slot * W,
+                       (step.count + O::kWidth - 1) / O::kWidth, step.low, step.high});
     }
   }
 
@@ -261,7 +181,7 @@ class ForwardWorker {
       }
       output.rows[i] = call_.out.template query_row<T>(stop, i, member);
     }
-    if (!fits_ahead(block)) prefetch_lines(output, tile);
+    if (!keys_.fits_ahead(block)) prefetch_lines(output, tile);
     int64_t start[W];
     for (int l = 0; l < W; ++l) start[l] = tile.base + (l < tile.lanes ? tile.index[l] : 0);
     output.rescale = rescale_[0];
@@ -300,7 +220,7 @@ class ForwardWorker {
   void score_chunk(const Stop& stop, const Tile& tile, int64_t member, const Chunk& chunk) {
     const E* const bias_base = bias_.of(tile, member);
     ScoreJob<E> job;
-    job.k_stride = k_stride_;
+    job.k_stride = keys_.k_stride();
     job.dim = dims_;
     job.chain = chain_of(dims_);
     job.factor = factor_;
@@ -311,7 +231,7 @@ class ForwardWorker {
     for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
       const Step& step = stop.block.steps[s];
       job.q = q_tile_.data() + step.low * W;
-      job.k = key_rows_[s] + tile.base + step.first;
+      job.k = keys_.row(s) + tile.base + step.first;
       job.bias = bias_base == nullptr ? nullptr : bias_base + step.bias_row * job.bias_row + step.first * job.bias_step;
       job.scores = scores_.data() + step.low * kRowStride + step.slot * W;
       score<S, O>(job, step.high - step.low, step.count, [&] { prefetch_.turn(); });
@@ -332,12 +252,10 @@ class ForwardWorker {
   const ForwardCall<T>& call_;
   const Problem& p_;
   LaneBias<E> bias_;
-  const int64_t length_, channels_, k_stride_, dims_, k_size_, row_size_;
+  ForwardKeys<S, O, T> keys_;
+  const int64_t channels_, dims_;
   const E factor_;
-  Ring<E> ring_;
   Prefetch prefetch_;
-  int64_t packed_ = 0;            // positions of the key row at hand that are packed; of all others the whole row is
-  std::vector<E*> key_rows_;      // of each step
   std::vector<SumStep<E>> sums_;  // of each step
   Buffer<E> q_tile_, scores_, partial_;
   E highest_[kRows][W], total_[kRows][W], rescale_[kRows][W], inverse_[kRows][W];

@@ -6,21 +6,16 @@
 #pragma once
 
 #include <ATen/Parallel.h>
-#include <c10/util/BFloat16.h>
-#include <c10/util/Half.h>
 
 #include <cmath>
 #include <limits>
-#include <type_traits>
 #include <vector>
 
+#include "element.h"
 #include "windows.h"
 
 namespace natten::cpu {
 namespace NATTEN_ISA {
-
-template <class T>
-using acc_t = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
 template <class T>
 inline T* pointer(const View& view) {

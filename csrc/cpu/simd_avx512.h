@@ -44,9 +44,10 @@ struct Simd<float> {
     return x;
   }
 
-  // 2^x for x <= about 100; 0 below -150; NaN stays. Relative error 2e-8 and rounding.
+  // 2^x for x <= about 100; 0 below -126; NaN stays. Relative error 2e-8 and rounding.
+  // Lanes whose result would be denormal are masked: on Intel's cores one of them costs hundreds of cycles.
   static Vector exp2(Vector x) {
-    x = _mm512_max_ps(_mm512_set1_ps(-150.0f), x);
+    const __mmask16 normal = has_normal_exp2(x);
     const Vector whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     const Vector f = _mm512_sub_ps(x, whole);
     Vector y = _mm512_set1_ps(1.53533620e-4f);
@@ -56,8 +57,9 @@ struct Simd<float> {
     y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(2.40226477e-1f));
     y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(6.93147182e-1f));
     y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(1.00000000f));
-    return _mm512_scalef_ps(y, whole);
+    return _mm512_maskz_scalef_ps(normal, y, whole);
   }
+  static __mmask16 has_normal_exp2(Vector x) { return _mm512_cmp_ps_mask(x, _mm512_set1_ps(-126.0f), _CMP_NLT_UQ); }
 
   // log2(x) of a positive x; 0, infinity and NaN give what std::log2 does.
   static Vector log2(Vector x) {
@@ -168,7 +170,7 @@ struct Pairs {
   }
   // 2^x as S::exp2 has it, with an error of 3e-6: weights are rounded to eight bits.
   static __m512 exp2(__m512 x) {
-    x = _mm512_max_ps(_mm512_set1_ps(-150.0f), x);
+    const __mmask16 normal = S::has_normal_exp2(x);
     const __m512 whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     const __m512 f = _mm512_sub_ps(x, whole);
     __m512 y = _mm512_set1_ps(9.5701e-3f);
@@ -176,7 +178,7 @@ struct Pairs {
     y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(2.4024745e-1f));
     y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(6.9312181e-1f));
     y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(9.9999926e-1f));
-    return _mm512_scalef_ps(y, whole);
+    return _mm512_maskz_scalef_ps(normal, y, whole);
   }
 
  private:

@@ -1,0 +1,130 @@
+// What the forward drivers share: what a call knows before it starts, and the keys and values at hand, packed.
+#pragma once
+
+#include "bias.h"
+#include "element.h"
+#include "layout.h"
+
+namespace natten::cpu {
+namespace NATTEN_ISA {
+
+template <class T>
+struct ForwardCall {
+  const Problem& p;
+  const RowPlan& plan;
+  const BiasTable<acc_t<T>>& bias;
+  int64_t members;  // query heads of one key head
+  Layout q, k, v, out, lse;
+
+  ForwardCall(const Problem& p_, const RowPlan& plan_, const BiasTable<acc_t<T>>& bias_, const View& q_, const View& k_,
+              const View& v_, const View& out_, const View& lse_)
+      : p(p_),
+        plan(plan_),
+        bias(bias_),
+        members(p.heads / p.kv_heads),
+        q(p, plan, q_, members),
+        k(p, plan, k_, 1),
+        v(p, plan, v_, 1),
+        out(p, plan, out_, members),
+        lse(p, plan, lse_, members) {}
+};
+
+// One thread's ring of key rows, each [dims][k_stride] keys and then [position][channels] values.
+// O: how products are formed.
+template <class S, class O, class T>
+class ForwardKeys {
+  using E = acc_t<T>;
+  static constexpr int W = S::kLanes;
+
+ public:
+  explicit ForwardKeys(const ForwardCall<T>& call)
+      : call_(call),
+        length_(call.plan.length()),
+        channels_(round_up(call.p.value_dim, W)),
+        k_stride_(odd_lines<E>(round_up(length_, W))),
+        dims_((call.p.dim + O::kWidth - 1) / O::kWidth),
+        k_size_(dims_ * k_stride_),
+        // Picks and shifted loads reach past a row's end; what they find there is not used.
+        row_size_(k_size_ + odd_lines<E>((length_ + call.p.axis[2].kernel) * channels_)) {}
+
+  int64_t dims() const { return dims_; }
+  int64_t channels() const { return channels_; }
+  int64_t k_stride() const { return k_stride_; }
+  const E* row(int64_t step) const { return rows_[step]; }
+  const E* values(int64_t step) const { return rows_[step] + k_size_; }
+
+  // Packs what the block's steps need and the ring does not hold.
+  void pack(const Stop& stop) {
+    if (stop.new_unit) ring_.reset(call_.p, stop.group, row_size_);
+    rows_.clear();
+    for (const Step& step : stop.block.steps) {
+      bool fresh;
+      E* const row = ring_.row(step.z, step.y, fresh);
+      if (fresh) packed_ = stop.block.first_key / W * W;
+      if (packed_ < stop.block.last_key) {
+        const int64_t end = std::min(round_up(stop.block.last_key, W), length_);
+        pack_row(stop, step, row, packed_, end);
+        packed_ = end;
+      }
+      rows_.push_back(row);
+    }
+  }
+
+  bool fits_ahead(const Block& block) const {
+    return (block.last_query - block.first_query) * call_.p.dim * static_cast<int64_t>(sizeof(T)) <= kMostAhead;
+  }
+
+  // The block's rows of all four tensors.
+  void plan_prefetch(const Stop& stop, Prefetch& prefetch) const {
+    const Block& block = stop.block;
+    const Problem& p = call_.p;
+    if (!fits_ahead(block)) return;
+    const int64_t query = block.first_query, last_query = block.last_query;
+    for (int i = 0; i < (block.stacked ? 1 : block.rows); ++i) {
+      for (int64_t member = 0; member < call_.members; ++member) {
+        prefetch.add(call_.q.template query_row<const T>(stop, i, member), call_.q, query, last_query, p.dim);
+        prefetch.add(call_.out.template query_row<T>(stop, i, member), call_.out, query, last_query, p.value_dim);
+      }
+    }
+    for (const Step& step : block.steps) {
+      if (step.first > 0) continue;
+      const bool held = !stop.new_unit && ring_.holds(step.z, step.y);
+      const int64_t key = held ? packed_ : block.first_key;
+      prefetch.add(call_.k.template row<const T>(stop, step.z, step.y), call_.k, key, block.last_key, p.dim);
+      prefetch.add(call_.v.template row<const T>(stop, step.z, step.y), call_.v, key, block.last_key, p.value_dim);
+    }
+  }
+
+ private:
+  // Packed positions begin .. end - 1 of a key row; begin lies on a whole vector.
+  void pack_row(const Stop& stop, const Step& step, E* row, int64_t begin, int64_t end) {
+    const Problem& p = call_.p;
+    const T* const k_row = call_.k.template row<const T>(stop, step.z, step.y);
+    const T* const v_row = call_.v.template row<const T>(stop, step.z, step.y);
+    const int64_t *const k_at = call_.k.at.data(), *const v_at = call_.v.at.data();
+    for (int64_t i = begin; i < end; i += W) {
+      const int n = static_cast<int>(std::min<int64_t>(W, end - i));
+      if constexpr (O::kWidth == 1) {
+        pack_transposed<S>(k_row, k_at + i, n, p.dim, E(1), row + i, k_stride_);
+      } else {
+        pack_transposed_pairs<O>(k_row, k_at + i, n, p.dim, row + i, k_stride_);
+      }
+    }
+    E* const values = row + k_size_;
+    if constexpr (O::kWidth == 1) {
+      pack_natural<S>(v_row, v_at + begin, end - begin, p.value_dim, values + begin * channels_, channels_);
+    } else {
+      const int64_t from = std::max<int64_t>(begin - 1, 0);  // it lacked its neighbour
+      pack_natural_pairs<O>(v_row, v_at + from, end - from, p.value_dim, values + from * channels_, channels_);
+    }
+  }
+
+  const ForwardCall<T>& call_;
+  const int64_t length_, channels_, k_stride_, dims_, k_size_, row_size_;
+  Ring<E> ring_;
+  int64_t packed_ = 0;    // positions of the key row at hand that are packed; of all others the whole row is
+  std::vector<E*> rows_;  // of each step
+};
+
+}  // namespace NATTEN_ISA
+}  // namespace natten::cpu
