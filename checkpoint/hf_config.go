@@ -2,7 +2,9 @@ package checkpoint
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -178,8 +180,9 @@ func (m *ModelConfig) HFConfig() (*HFConfig, error) {
 }
 
 // SaveHuggingFace writes a folder that transformers loads: the tensors, given in the official layout, as
-// model.safetensors, and config.json. Each file is written whole or not at all, the weights first. metadata may be nil.
-func SaveHuggingFace(dir string, tensors *StateDict, model *ModelConfig, metadata map[string]string) error {
+// model.safetensors, and config.json. Each file is written whole or not at all, the weights first; where neither could be,
+// a folder made for them is gone again. metadata may be nil.
+func SaveHuggingFace(dir string, tensors *StateDict, model *ModelConfig, metadata map[string]string) (err error) {
 	config, err := model.HFConfig()
 	if err != nil {
 		return err
@@ -192,8 +195,16 @@ func SaveHuggingFace(dir string, tensors *StateDict, model *ModelConfig, metadat
 	if err != nil {
 		return fmt.Errorf("checkpoint: config.json: %w", err)
 	}
+	_, missing := os.Stat(dir)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
+	}
+	if errors.Is(missing, fs.ErrNotExist) {
+		defer func() {
+			if err != nil {
+				_ = os.Remove(dir) // does nothing to a folder that holds something
+			}
+		}()
 	}
 	all := map[string]string{"format": "pt"} // transformers refuses files without
 	for k, v := range metadata {

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -229,4 +231,24 @@ func TestHuggingFaceRejects(t *testing.T) {
 	}
 	_, err = ToHuggingFace(NewStateDict(), "swin")
 	require.Error(t, err)
+}
+
+func TestSaveHuggingFaceLeavesNoEmptyFolder(t *testing.T) {
+	in := open(t, "testdata/models/nat_ls_k7/weights.pth", nil)
+	model := &ModelConfig{
+		ModelType: "nat", EmbedDim: 16, MLPRatio: 2, Depths: []int{1, 2, 1}, NumHeads: []int{2, 2, 4},
+		KernelSize: 7, QKVBias: true, LayerScale: 1e-5, InChans: 3, NumClasses: 10,
+	}
+	// So long that the folder has a path and the files in it have none.
+	parent := t.TempDir()
+	for len(parent) < 3900 {
+		parent = filepath.Join(parent, strings.Repeat("d", 99))
+	}
+	require.NoError(t, os.MkdirAll(parent, 0o755))
+	dir := filepath.Join(parent, strings.Repeat("d", 4090-len(parent)-1))
+	require.ErrorIs(t, SaveHuggingFace(dir, in.Tensors, model, nil), syscall.ENAMETOOLONG)
+	require.NoDirExists(t, dir)
+	require.NoError(t, os.Mkdir(dir, 0o755))
+	require.ErrorIs(t, SaveHuggingFace(dir, in.Tensors, model, nil), syscall.ENAMETOOLONG)
+	require.DirExists(t, dir, "it was there before")
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/gonatten/gonatten/train/config"
 )
@@ -37,8 +39,12 @@ func (r *run) finished() (*Summary, error) {
 			return nil, nil
 		}
 		reason := fmt.Sprintf("nothing is left to train: %s is at %s; to train on: natten train --resume %s %s or more", r.folder, over, r.folder, onwards)
-		if !r.endsAsSaved() {
+		saved, err := r.savedConfig()
+		if err != nil || !r.endsAs(saved) {
 			return nil, fmt.Errorf("train: resume: %s", reason)
+		}
+		if changed := changes(saved, r.config); len(changed) > 0 {
+			return nil, fmt.Errorf("train: resume: %s; not taken up: %s", reason, strings.Join(changed, ", "))
 		}
 		var s Summary
 		text, err := os.ReadFile(filepath.Join(r.folder, SummaryFile))
@@ -54,16 +60,39 @@ func (r *run) finished() (*Summary, error) {
 	return summary, err
 }
 
-// endsAsSaved tells whether the configuration in the run's folder has this end, too.
-func (r *run) endsAsSaved() bool {
+// savedConfig is the configuration in the run's folder.
+func (r *run) savedConfig() (*config.Config, error) {
 	saved := config.Default()
 	text, err := os.ReadFile(filepath.Join(r.folder, ConfigFile))
 	if err == nil {
 		err = saved.Read(text)
 	}
-	if err != nil {
-		return false
-	}
+	return saved, err
+}
+
+// endsAs tells whether a run with this configuration has the same end.
+func (r *run) endsAs(saved *config.Config) bool {
 	_, end, err := learningRate(saved, r.loop.StepsPerEpoch())
 	return err == nil && end == r.loop.Epochs && saved.MaxSteps == r.config.MaxSteps
+}
+
+// changes names what `now` asks for and `saved` did not: "lr 0.1 (was 0.05)". Which folder it is does not count.
+func changes(saved, now *config.Config) []string {
+	var changed []string
+	for _, field := range config.Fields() {
+		if slices.Contains([]string{"resume", "output", "experiment"}, field.Key) {
+			continue
+		}
+		if was, is := saved.Get(field.Key), now.Get(field.Key); was != is {
+			changed = append(changed, fmt.Sprintf("%s %s (was %s)", field.Key, orEmpty(is), orEmpty(was)))
+		}
+	}
+	return changed
+}
+
+func orEmpty(value string) string {
+	if value == "" {
+		return `""`
+	}
+	return value
 }

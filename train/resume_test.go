@@ -174,6 +174,12 @@ func TestResume(t *testing.T) {
 		}
 		require.Equal(t, before, contents(t, want.Folder))
 	})
+	t.Run("what a finished run cannot take up is an error", func(t *testing.T) {
+		c := configured(want.Folder)
+		require.NoError(t, c.Read([]byte("lr: 0.125")))
+		_, err := train.Run(context.Background(), c, train.RunOptions{})
+		require.ErrorContains(t, err, "not taken up: lr 0.125 (was ")
+	})
 	t.Run("more epochs", func(t *testing.T) {
 		c := configured(want.Folder)
 		c.Epochs = 4
