@@ -66,6 +66,11 @@ func Step(ctx context.Context, o StepOptions) (*StepReport, error) {
 	if o.Steps == 0 {
 		o.Steps = 5
 	}
+	if o.Profile != "" {
+		if err := atomicfile.Check(o.Profile); err != nil {
+			return nil, fmt.Errorf("bench: profile: %w", err)
+		}
+	}
 	m, err := models.New(o.Model, gotchnn.NewVarStore(torch.CPU.Gotch()).Root())
 	if err != nil {
 		return nil, fmt.Errorf("bench: %w", err)

@@ -53,7 +53,7 @@ func init() {
 				}
 				if plot != "" {
 					if err := plotfile.Check(plot); err != nil {
-						return fmt.Errorf("--plot is %w", err)
+						return fmt.Errorf("--plot: %w", err)
 					}
 				}
 				a.bar.Start("bench")

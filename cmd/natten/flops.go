@@ -85,7 +85,7 @@ func (o *flopsOptions) check() error {
 	}
 	if o.chart != "" {
 		if err := plotfile.Check(o.chart); err != nil {
-			return fmt.Errorf("--chart is %w", err)
+			return fmt.Errorf("--chart: %w", err)
 		}
 	}
 	return nil

@@ -96,6 +96,8 @@ func TestMistakes(t *testing.T) {
 		{"absent: no such file", []string{"export", "--checkpoint", at("absent"), at("x.pt")}},
 
 		{"ends in .png, .svg or .pdf", []string{"bench", "--plot", at("x.txt")}},
+		{"--plot: atomicfile: write " + at("no/x.png"), []string{"bench", "--plot", at("no/x.png")}},
+		{"folder " + at("no") + ": no such file", []string{"bench", "--model", "nat_base", "--profile", at("no/x")}},
 		{"rounds is -1", []string{"bench", "--rounds", "-1"}},
 		{`want one number in "D32x32"`, []string{"info", "--why", "D32x32 H2 7x7 K7x7"}},
 		{`info: --why is ""`, []string{"info", "--why", ""}},

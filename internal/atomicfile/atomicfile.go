@@ -44,22 +44,42 @@ func WritePath(path string, fn func(temporary string) error) error {
 	return replace(path, func(tmp *os.File) error { return fn(tmp.Name()) })
 }
 
-func replace(path string, fill func(tmp *os.File) error) (err error) {
-	target := path
+// Check reports what would keep Write from starting on the file: to be asked before long work whose result it is to hold.
+func Check(path string) error {
+	tmp, _, err := create(path)
+	if err != nil {
+		return err
+	}
+	_ = tmp.Close()
+	return os.Remove(tmp.Name())
+}
+
+// create makes the temporary file beside the one that it is to replace.
+func create(path string) (tmp *os.File, target string, err error) {
+	target = path
 	if resolved, linkErr := filepath.EvalSymlinks(path); linkErr == nil {
 		target = resolved
 	}
 	if info, statErr := os.Stat(target); statErr == nil && info.IsDir() {
-		return fmt.Errorf("atomicfile: write %s: %w", path, syscall.EISDIR)
+		return nil, "", fmt.Errorf("atomicfile: write %s: %w", path, syscall.EISDIR)
 	}
 	dir, base := filepath.Split(target)
 	if dir == "" {
 		dir = "."
 	}
-	tmp, err := os.CreateTemp(dir, tempPrefix(base)+"*")
+	tmp, err = os.CreateTemp(dir, tempPrefix(base)+"*")
 	if err != nil {
-		return fmt.Errorf("atomicfile: write %s: folder %s: %w", path, filepath.Clean(dir), cause(err))
+		return nil, "", fmt.Errorf("atomicfile: write %s: folder %s: %w", path, filepath.Clean(dir), cause(err))
 	}
+	return tmp, target, nil
+}
+
+func replace(path string, fill func(tmp *os.File) error) (err error) {
+	tmp, target, err := create(path)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Dir(target)
 	defer func() {
 		if err != nil {
 			// The first error is the one to report; a second Close only releases the descriptor.

@@ -94,6 +94,14 @@ func TestMissingFolder(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
+func TestCheck(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, Check(filepath.Join(dir, "a.bin")))
+	require.Empty(t, names(t, dir), "it only asks")
+	require.ErrorIs(t, Check(filepath.Join(dir, "no", "a.bin")), os.ErrNotExist)
+	require.ErrorIs(t, Check(dir), syscall.EISDIR)
+}
+
 func TestErrorsNameTheTarget(t *testing.T) {
 	dir := t.TempDir()
 	require.EqualError(t, WriteFile(dir, nil), "atomicfile: write "+dir+": is a directory")

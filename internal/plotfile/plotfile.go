@@ -17,8 +17,16 @@ import (
 // Endings are those of the files that can be written, and thereby the formats.
 var Endings = []string{".png", ".svg", ".pdf", ".jpg", ".jpeg", ".tif", ".tiff", ".eps", ".tex"}
 
-// Check tells whether a file's ending is that of a picture.
+// Check tells, before the work whose result a plot shows, whether a file's ending is that of a picture and whether the file
+// could be made.
 func Check(file string) error {
+	if err := checkEnding(file); err != nil {
+		return err
+	}
+	return atomicfile.Check(file)
+}
+
+func checkEnding(file string) error {
 	if !slices.Contains(Endings, strings.ToLower(filepath.Ext(file))) {
 		return fmt.Errorf("%s: want a name that ends in .png, .svg or .pdf", file)
 	}
@@ -27,7 +35,7 @@ func Check(file string) error {
 
 // Save draws a plot of that size into a file; its ending says the format.
 func Save(p *plot.Plot, width, height vg.Length, file string) error {
-	if err := Check(file); err != nil {
+	if err := checkEnding(file); err != nil {
 		return err
 	}
 	picture, err := p.WriterTo(width, height, strings.ToLower(filepath.Ext(file)[1:]))
