@@ -145,7 +145,7 @@ func TestFlopsErrors(t *testing.T) {
 		`is more than can be counted`:                               {"nat_mini", "--size", "100000000"},
 		`nat_mini, dilation 16384 at 224x224, batch 1, is more`:     {"nat_mini", "--dilation", "16384"},
 		`batch 99999999999999, is more`:                             {"nat_mini", "--batch", "99999999999999"},
-		`--chart: x.txt: want a name that ends in`:                {"nat_mini", "--chart", "x.txt"},
+		`--chart: x.txt: want a name that ends in`:                  {"nat_mini", "--chart", "x.txt"},
 		`absent.pt: no such file or directory`:                      {"absent.pt"},
 		`--kernel and --dilation do not apply to vitrpb_small`:      {"vitrpb_small", "--kernel", "3"},
 		`--size is 224x192, want a square for vitrpb_small`:         {"vitrpb_small", "--size", "224x192"},
