@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/gonatten/gonatten/train/config"
@@ -39,11 +38,12 @@ func (r *run) finished() (*Summary, error) {
 			return nil, nil
 		}
 		reason := fmt.Sprintf("nothing is left to train: %s is at %s; to train on: natten train --resume %s %s or more", r.folder, over, r.folder, onwards)
-		saved, err := r.savedConfig()
+		saved, err := config.Load(filepath.Join(r.folder, ConfigFile))
 		if err != nil || !r.endsAs(saved) {
 			return nil, fmt.Errorf("train: resume: %s", reason)
 		}
-		if changed := changes(saved, r.config); len(changed) > 0 {
+		// Which folder it is does not count.
+		if changed := r.config.Changes(saved, "resume", "output", "experiment"); len(changed) > 0 {
 			return nil, fmt.Errorf("train: resume: %s; not taken up: %s", reason, strings.Join(changed, ", "))
 		}
 		var s Summary
@@ -60,39 +60,8 @@ func (r *run) finished() (*Summary, error) {
 	return summary, err
 }
 
-// savedConfig is the configuration in the run's folder.
-func (r *run) savedConfig() (*config.Config, error) {
-	saved := config.Default()
-	text, err := os.ReadFile(filepath.Join(r.folder, ConfigFile))
-	if err == nil {
-		err = saved.Read(text)
-	}
-	return saved, err
-}
-
 // endsAs tells whether a run with this configuration has the same end.
 func (r *run) endsAs(saved *config.Config) bool {
 	_, end, err := learningRate(saved, r.loop.StepsPerEpoch())
 	return err == nil && end == r.loop.Epochs && saved.MaxSteps == r.config.MaxSteps
-}
-
-// changes names what `now` asks for and `saved` did not: "lr 0.1 (was 0.05)". Which folder it is does not count.
-func changes(saved, now *config.Config) []string {
-	var changed []string
-	for _, field := range config.Fields() {
-		if slices.Contains([]string{"resume", "output", "experiment"}, field.Key) {
-			continue
-		}
-		if was, is := saved.Get(field.Key), now.Get(field.Key); was != is {
-			changed = append(changed, fmt.Sprintf("%s %s (was %s)", field.Key, orEmpty(is), orEmpty(was)))
-		}
-	}
-	return changed
-}
-
-func orEmpty(value string) string {
-	if value == "" {
-		return `""`
-	}
-	return value
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -143,6 +144,18 @@ func (c *Config) Get(key string) string {
 		return strings.Join(parts, ",")
 	}
 	return fmt.Sprint(v.Interface())
+}
+
+// Changes names what this configuration has otherwise than an earlier one, but for some keys: "lr 0.1 (was 0.05)".
+func (c *Config) Changes(before *Config, except ...string) []string {
+	var changes []string
+	for _, field := range fields {
+		was, is := before.Get(field.Key), c.Get(field.Key)
+		if was != is && !slices.Contains(except, field.Key) {
+			changes = append(changes, fmt.Sprintf("%s %s (was %s)", field.Key, orNothing(is), orNothing(was)))
+		}
+	}
+	return changes
 }
 
 // value is a field's value as its Go type.
