@@ -53,7 +53,7 @@ struct Block {
   template <class S>
   int64_t turns() const {
     int64_t scores = 0;
-    for (const Step& step : steps) scores += (step.count + S::kOffsets - 1) / S::kOffsets;
+    for (const Step& step : steps) scores += offset_blocks<S>(step.high - step.low, step.count);
     return (last_tile - first_tile) * (scores + static_cast<int64_t>(chunks.size()) * S::kLanes / 4);
   }
 

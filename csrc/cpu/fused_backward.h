@@ -290,11 +290,7 @@ class BackwardWorker {
       output.first = c == 0;
       output.last = c + 1 == block.chunks.size();
       const SumJob<E> job{k_sums_.data() + first, count, channels_, start, slopes_.data(), kRowStride};
-      if (block.rows == 1) {
-        sum_tile<S, Single<S>, E, T, 1>(job, output, tile.lanes, channels_, fetch);
-      } else {
-        sum_tile<S, Single<S>, E, T, kRows>(job, output, tile.lanes, channels_, fetch);
-      }
+      sum_tile<S, Single<S>, E, T>(job, output, tile.lanes, channels_, fetch);
       scatter_tile<S>(dk_sums_.data() + first, count, start, channels_, slopes_.data(), kRowStride, q_natural_.data(),
                       tile.lanes);
       scatter_tile<S>(dv_sums_.data() + first, count, start, value_channels_, weights_.data(), kRowStride,
@@ -334,7 +330,8 @@ class BackwardWorker {
     const E* const bias_base = bias_.of(tile, member);
     ScoreJob<E> job;
     job.k_stride = stride_;
-    job.index = tile.shifted ? nullptr : tile.index.data();
+    job.keys = tile.keys;
+    job.index = tile.index.data();
     job.bias_step = tile.uniform ? 1 : W;
     job.bias_row = stop.block.stacked ? W : bias_.row_stride(tile);
     job.row_stride = kRowStride;

@@ -208,11 +208,7 @@ class ForwardWorker {
       }
       const SumJob<E> job{
           sums_.data() + chunk.first_step, chunk.step_count, channels_, start, scores_.data(), kRowStride};
-      if (block.rows == 1) {
-        sum_tile<S, O, E, T, 1>(job, output, tile.lanes, channels_, fetch);
-      } else {
-        sum_tile<S, O, E, T, kRows>(job, output, tile.lanes, channels_, fetch);
-      }
+      sum_tile<S, O, E, T>(job, output, tile.lanes, channels_, fetch);
     }
     if (call_.lse.view.data != nullptr) store_lse(stop, tile, member);
   }
@@ -224,7 +220,8 @@ class ForwardWorker {
     job.dim = dims_;
     job.chain = chain_of(dims_);
     job.factor = factor_;
-    job.index = tile.shifted ? nullptr : tile.index.data();
+    job.keys = tile.keys;
+    job.index = tile.index.data();
     job.bias_step = tile.uniform ? 1 : W;
     job.bias_row = stop.block.stacked ? W : bias_.row_stride(tile);
     job.row_stride = kRowStride;

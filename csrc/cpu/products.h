@@ -25,7 +25,8 @@ struct ScoreJob {
   const E* k;  // [dim][k_stride], at the tile's first key of offset 0
   int64_t k_stride;
   int64_t dim, chain;
-  const int32_t* index;  // the tile's picks; null when it is shifted
+  Keys keys;
+  const int32_t* index;  // the tile's picks
   // What is added: one vector per offset (bias_step = lanes) or one number (bias_step = 1), row i
   // bias_row entries before row 0; null: nothing.
   const E* bias;
@@ -79,18 +80,59 @@ inline __attribute__((always_inline)) void add_rest(const ScoreJob<E>& job, int6
   }
 }
 
-template <class S, class O, class E, int R, int T, bool kShifted>
+// The keys of window offsets 0 .. T - 1 at one channel, by how they reach the lanes.
+template <class S, class E, int T, Keys kKeys>
+class KeyVectors {
+  static constexpr bool kPicked = kKeys == Keys::kPicked;
+
+ public:
+  // index: the first offset's.
+  explicit KeyVectors(const typename S::Index* index) : stored_(index) {
+    if constexpr (kPicked && !S::kNearPicks) {
+      index_[0] = *index;
+      NATTEN_UNROLL
+      for (int t = 1; t < T; ++t) index_[t] = S::add(index_[0], t);
+    }
+  }
+  void at(const E* k) {
+    k_ = k;
+    if constexpr (!kPicked) return;
+    if constexpr (S::kNearPicks) {
+      // Loaded anew: it would take a register from the sums.
+      asm("" : "+r"(stored_));
+      near_ = *stored_;
+    } else {
+      low_ = S::load(k), high_ = S::load(k + S::kLanes);
+    }
+  }
+  typename S::Vector operator[](int t) const {
+    if constexpr (kKeys == Keys::kShifted) {
+      return S::pinned(S::load(k_ + t));
+    } else if constexpr (kKeys == Keys::kSame) {
+      return S::pinned(S::set(k_[t]));
+    } else if constexpr (S::kNearPicks) {
+      return S::pinned(S::pick(S::load(k_ + t), near_));
+    } else {
+      return S::pick(low_, index_[t], high_);
+    }
+  }
+
+ private:
+  const E* k_;
+  typename S::Vector low_, high_;
+  typename S::Index near_, index_[S::kNearPicks ? 1 : T];
+  const typename S::Index* stored_;
+};
+
+template <class S, class O, class E, int R, int T, Keys kKeys>
 void score_block(const ScoreJob<E>& job, int64_t t0) {
   using V = typename S::Vector;
   constexpr int W = S::kLanes;
   const E* q = job.q;
   const E* k = job.k + t0;
-  typename S::Index index[T];
-  if constexpr (!kShifted) {
-    index[0] = S::load_index(job.index);
-    NATTEN_UNROLL
-    for (int t = 1; t < T; ++t) index[t] = S::add(index[0], t);
-  }
+  typename S::Index index;
+  if constexpr (kKeys == Keys::kPicked) index = S::load_index(job.index);
+  KeyVectors<S, E, T, kKeys> keys(&index);
   for (int64_t d = 0; d < job.dim;) {
     const bool first = d == 0;
     const int64_t end = std::min(d + job.chain, job.dim);
@@ -102,21 +144,28 @@ void score_block(const ScoreJob<E>& job, int64_t t0) {
     }
     NATTEN_UNROLL_TWICE
     for (; d < end; ++d, q += kRows * W, k += job.k_stride) {
-      V query[R];
-      NATTEN_UNROLL
-      for (int i = 0; i < R; ++i) query[i] = S::pinned(S::load(q + i * W));
-      V low, high;
-      if constexpr (!kShifted) low = S::load(k), high = S::load(k + W);
-      NATTEN_UNROLL
-      for (int t = 0; t < T; ++t) {
-        V key;
-        if constexpr (kShifted) {
-          key = S::pinned(S::load(k + t));
-        } else {
-          key = S::pick(low, index[t], high);
-        }
+      keys.at(k);
+      // The fewer are held in registers, the others pass through one.
+      if constexpr (T < R) {
+        V key[T];
         NATTEN_UNROLL
-        for (int i = 0; i < R; ++i) sum[i][t] = O::fma(query[i], key, sum[i][t]);
+        for (int t = 0; t < T; ++t) key[t] = keys[t];
+        NATTEN_UNROLL
+        for (int i = 0; i < R; ++i) {
+          const V query = S::pinned(S::load(q + i * W));
+          NATTEN_UNROLL
+          for (int t = 0; t < T; ++t) sum[i][t] = O::fma(query, key[t], sum[i][t]);
+        }
+      } else {
+        V query[R];
+        NATTEN_UNROLL
+        for (int i = 0; i < R; ++i) query[i] = S::pinned(S::load(q + i * W));
+        NATTEN_UNROLL
+        for (int t = 0; t < T; ++t) {
+          const V key = keys[t];
+          NATTEN_UNROLL
+          for (int i = 0; i < R; ++i) sum[i][t] = O::fma(query[i], key, sum[i][t]);
+        }
       }
     }
     add_rest<S, O>(job, t0, first, sum);
@@ -128,33 +177,52 @@ void score_block(const ScoreJob<E>& job, int64_t t0) {
   }
 }
 
-template <class S, class O, class E, int R, int T>
-void score_offsets(const ScoreJob<E>& job, int64_t t0) {
-  if (job.index == nullptr) {
-    score_block<S, O, E, R, T, true>(job, t0);
-  } else {
-    score_block<S, O, E, R, T, false>(job, t0);
+// Window offsets that R rows take at a time: as many sums as registers hold beside queries and keys.
+template <class S>
+constexpr int offsets_at_a_time(int rows, Keys keys) {
+  if constexpr (!S::kNearPicks) {
+    if (keys == Keys::kPicked) return std::min(S::offsets(rows), S::kPickedOffsets);
+  }
+  return S::offsets(rows);
+}
+
+// So many blocks of offsets n offsets of `rows` rows are at least.
+template <class S>
+constexpr int64_t offset_blocks(int rows, int64_t n) {
+  const int most = offsets_at_a_time<S>(rows, Keys::kShifted);
+  return (n + most - 1) / most;
+}
+
+// Runs the block of `size` offsets, 1 .. T.
+template <class S, class O, class E, int R, int T, Keys kKeys>
+inline void score_offsets(const ScoreJob<E>& job, int64_t t, int64_t size) {
+  if constexpr (T > 1) {
+    if (size < T) return score_offsets<S, O, E, R, T - 1, kKeys>(job, t, size);
+  }
+  score_block<S, O, E, R, T, kKeys>(job, t);
+}
+
+template <class S, class O, class E, int R, Keys kKeys, class Between>
+void score_keys(const ScoreJob<E>& job, int64_t n, const Between& between) {
+  constexpr int T = offsets_at_a_time<S>(R, kKeys);
+  const int64_t blocks = (n + T - 1) / T;
+  int64_t t = 0;
+  for (int64_t b = 0; b < blocks; ++b) {
+    const int64_t size = n * (b + 1) / blocks - t;
+    score_offsets<S, O, E, R, T, kKeys>(job, t, size);
+    t += size;
+    between();
   }
 }
 
 // Offsets 0 .. n - 1 of `rows` rows; between() is called after each few.
 template <class S, class O, class E, int R, class Between>
 void score_rows(const ScoreJob<E>& job, int64_t n, const Between& between) {
-  constexpr int T = S::kOffsets;
-  const int64_t blocks = (n + T - 1) / T;
-  int64_t t = 0;
-  for (int64_t b = 0; b < blocks; ++b) {
-    const int64_t size = n * (b + 1) / blocks - t;
-    static_assert(T == 2 || T == 4);
-    if constexpr (T == 4) {
-      if (size == 4) score_offsets<S, O, E, R, 4>(job, t);
-      if (size == 3) score_offsets<S, O, E, R, 3>(job, t);
-    }
-    if (size == 2) score_offsets<S, O, E, R, 2>(job, t);
-    if (size == 1) score_offsets<S, O, E, R, 1>(job, t);
-    t += size;
-    between();
+  if (job.keys == Keys::kShifted) return score_keys<S, O, E, R, Keys::kShifted>(job, n, between);
+  if constexpr (S::kNearPicks) {
+    if (job.keys == Keys::kSame) return score_keys<S, O, E, R, Keys::kSame>(job, n, between);
   }
+  score_keys<S, O, E, R, Keys::kPicked>(job, n, between);
 }
 
 template <class S, class O, class E, class Between>
@@ -184,14 +252,28 @@ inline __attribute__((always_inline)) void sum_step(typename S::Vector (&sum)[C]
   for (int64_t t = 0; t < count; ++t) {
     NATTEN_UNROLL
     for (int c = 0; c < C; ++c) {
-      V value[N];
-      NATTEN_UNROLL
-      for (int n = 0; n < N; ++n) value[n] = S::pinned(S::load(values[c] + t * O::kWidth * stride + n * W));
-      NATTEN_UNROLL
-      for (int i = Low; i < High; ++i) {
-        const V weight = S::pinned(S::set(scores[i * row_stride + t * W + c]));
+      const E* const at = values[c] + t * O::kWidth * stride;
+      // The fewer are held in registers, the others pass through one.
+      if constexpr (High - Low < N) {
+        V weight[R];
         NATTEN_UNROLL
-        for (int n = 0; n < N; ++n) sum[c][i][n] = O::fma(weight, value[n], sum[c][i][n]);
+        for (int i = Low; i < High; ++i) weight[i] = S::pinned(S::set(scores[i * row_stride + t * W + c]));
+        NATTEN_UNROLL
+        for (int n = 0; n < N; ++n) {
+          const V value = S::pinned(S::load(at + n * W));
+          NATTEN_UNROLL
+          for (int i = Low; i < High; ++i) sum[c][i][n] = O::fma(weight[i], value, sum[c][i][n]);
+        }
+      } else {
+        V value[N];
+        NATTEN_UNROLL
+        for (int n = 0; n < N; ++n) value[n] = S::pinned(S::load(at + n * W));
+        NATTEN_UNROLL
+        for (int i = Low; i < High; ++i) {
+          const V weight = S::pinned(S::set(scores[i * row_stride + t * W + c]));
+          NATTEN_UNROLL
+          for (int n = 0; n < N; ++n) sum[c][i][n] = O::fma(weight, value[n], sum[c][i][n]);
+        }
       }
     }
   }
@@ -205,6 +287,7 @@ struct SumJob {
   const int64_t* start;  // of each query column: its window's first packed position
   const E* scores;       // [rows][row_stride], at the first query column's lane
   int64_t row_stride;
+  int first_row = 0;  // of the block's, where sums start: scores are at it, steps count from the block's first
 };
 
 // Runs steps begin .. end - 1 over the accumulators, which stay in registers throughout.
@@ -222,7 +305,8 @@ inline __attribute__((always_inline)) void sum_steps(typename S::Vector (&sum)[C
     if constexpr ((high) <= R)                                                                                  \
       sum_step<S, O, E, C, R, N, low, high>(sum, values, job.value_stride, scores, job.row_stride, step.count); \
     break;
-    switch (step.low * 8 + step.high) {
+    const int low = std::max(step.low - job.first_row, 0), high = std::min(step.high - job.first_row, R);
+    switch (low * 8 + high) {
       NATTEN_SUM(0, 4)
       NATTEN_SUM(0, 3)
       NATTEN_SUM(0, 2)

@@ -68,7 +68,7 @@ void scatter_column(const SumStep<E>* steps, int64_t step_count, int64_t offset,
 template <class S, class E>
 void scatter_tile(const SumStep<E>* steps, int64_t step_count, const int64_t* start, int64_t stride, const E* weights,
                   int64_t row_stride, const E* x, int lanes) {
-  constexpr int W = S::kLanes, N = S::kSumVectors;
+  constexpr int W = S::kLanes, N = S::kScatterVectors;
   const int64_t vectors = stride / W, x_row = W * stride;
   for (int l = 0; l < lanes; ++l) {
     for (int64_t at = 0; at < vectors;) {

@@ -19,17 +19,21 @@ struct Simd<float> {
   using Vector = __m256;
   using Index = __m256i;
   static constexpr int kLanes = 8;
-  // Sixteen registers: four query rows leave room for two offsets, or for two vectors of channels.
-  static constexpr int kOffsets = 2;
+  // Sixteen registers, and eight sums at least keep the multipliers busy: four query rows leave room for three offsets,
+  // two or three rows for four, or for four vectors of channels.
+  static constexpr int offsets(int rows) { return rows == 1 ? 8 : rows == 4 ? 3 : 4; }
   static constexpr int kAccumulators = 8;
-  static constexpr int kSumVectors = 2;
+  static constexpr int kSumVectors = 4;
+  static constexpr int kSumRows = 2;
+  static constexpr int kScatterVectors = 2;
+  // A load and a permute for each offset cost less than a choice out of two vectors.
+  static constexpr bool kNearPicks = true;
 
   static Vector zero() { return _mm256_setzero_ps(); }
   static Vector set(float x) { return _mm256_set1_ps(x); }
   static Vector load(const float* p) { return _mm256_loadu_ps(p); }
   static void store(float* p, Vector x) { _mm256_storeu_ps(p, x); }
   static Index load_index(const int32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
-  static Index add(Index a, int32_t b) { return _mm256_add_epi32(a, _mm256_set1_epi32(b)); }
   static Vector add(Vector a, Vector b) { return _mm256_add_ps(a, b); }
   static Vector sub(Vector a, Vector b) { return _mm256_sub_ps(a, b); }
   static Vector mul(Vector a, Vector b) { return _mm256_mul_ps(a, b); }
@@ -37,12 +41,8 @@ struct Simd<float> {
   static Vector fma(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
   // The second when either is NaN.
   static Vector max(Vector a, Vector b) { return _mm256_max_ps(a, b); }
-  // Lane l: the entry index[l] (0 .. 2 kLanes - 1) of low followed by high.
-  static Vector pick(Vector low, Index index, Vector high) {
-    const Vector a = _mm256_permutevar8x32_ps(low, index), b = _mm256_permutevar8x32_ps(high, index);
-    // Entries of high have bit 3 set; the blend looks at the sign.
-    return _mm256_blendv_ps(a, b, _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));
-  }
+  // Lane l: the entry index[l] (0 .. kLanes - 1).
+  static Vector pick(Vector x, Index index) { return _mm256_permutevar8x32_ps(x, index); }
   // In a register of its own: keeps the compiler from folding the load into each of its uses.
   static Vector pinned(Vector x) {
     asm("" : "+x"(x));

@@ -40,9 +40,13 @@ struct Simd<double> {
   using Vector = __m512d;
   using Index = __m512i;
   static constexpr int kLanes = 8;
-  static constexpr int kOffsets = 4;
+  static constexpr int offsets(int) { return 4; }
+  static constexpr int kPickedOffsets = 4;
   static constexpr int kAccumulators = 16;
   static constexpr int kSumVectors = 4;
+  static constexpr int kSumRows = 4;
+  static constexpr int kScatterVectors = 4;
+  static constexpr bool kNearPicks = false;
 
   static Vector zero() { return _mm512_setzero_pd(); }
   static Vector set(double x) { return _mm512_set1_pd(x); }
@@ -105,9 +109,12 @@ struct Simd<double> {
   using Vector = __m256d;
   using Index = __m256i;  // of the halves of each lane, as 32-bit permutes have it
   static constexpr int kLanes = 4;
-  static constexpr int kOffsets = 2;
+  static constexpr int offsets(int rows) { return rows == 1 ? 8 : rows == 4 ? 3 : 4; }
   static constexpr int kAccumulators = 8;
-  static constexpr int kSumVectors = 2;
+  static constexpr int kSumVectors = 4;
+  static constexpr int kSumRows = 2;
+  static constexpr int kScatterVectors = 2;
+  static constexpr bool kNearPicks = true;
 
   static Vector zero() { return _mm256_setzero_pd(); }
   static Vector set(double x) { return _mm256_set1_pd(x); }
@@ -118,16 +125,13 @@ struct Simd<double> {
     const __m256i low = _mm256_slli_epi64(wide, 1), high = _mm256_add_epi64(low, _mm256_set1_epi64x(1));
     return _mm256_or_si256(low, _mm256_slli_epi64(high, 32));
   }
-  static Index add(Index a, int32_t b) { return _mm256_add_epi32(a, _mm256_set1_epi32(2 * b)); }
   static Vector add(Vector a, Vector b) { return _mm256_add_pd(a, b); }
   static Vector sub(Vector a, Vector b) { return _mm256_sub_pd(a, b); }
   static Vector mul(Vector a, Vector b) { return _mm256_mul_pd(a, b); }
   static Vector div(Vector a, Vector b) { return _mm256_div_pd(a, b); }
   static Vector fma(Vector a, Vector b, Vector c) { return _mm256_fmadd_pd(a, b, c); }
   static Vector max(Vector a, Vector b) { return _mm256_max_pd(a, b); }
-  static Vector pick(Vector low, Index index, Vector high) {
-    return _mm256_castps_pd(Simd<float>::pick(_mm256_castpd_ps(low), index, _mm256_castpd_ps(high)));
-  }
+  static Vector pick(Vector x, Index index) { return _mm256_castps_pd(Simd<float>::pick(_mm256_castpd_ps(x), index)); }
   static Vector pinned(Vector x) {
     asm("" : "+x"(x));
     return x;
@@ -174,9 +178,13 @@ struct Simd<double> {
   using Vector = float64x2_t;
   using Index = uint32x4_t;  // of the halves of each lane
   static constexpr int kLanes = 2;
-  static constexpr int kOffsets = 2;  // two vectors hold no more
+  static constexpr int offsets(int) { return 4; }
+  static constexpr int kPickedOffsets = 2;  // two vectors hold no more
   static constexpr int kAccumulators = 16;
   static constexpr int kSumVectors = 4;
+  static constexpr int kSumRows = 4;
+  static constexpr int kScatterVectors = 4;
+  static constexpr bool kNearPicks = false;
 
   static Vector zero() { return vdupq_n_f64(0); }
   static Vector set(double x) { return vdupq_n_f64(x); }

@@ -20,9 +20,13 @@ struct Simd<float> {
   using Index = uint32x4_t;
   static constexpr int kLanes = 4;
   // Thirty-two registers, four to eight cycles of latency on two to four pipes.
-  static constexpr int kOffsets = 4;
+  static constexpr int offsets(int) { return 4; }
+  static constexpr int kPickedOffsets = 4;
   static constexpr int kAccumulators = 16;
   static constexpr int kSumVectors = 4;
+  static constexpr int kSumRows = 4;
+  static constexpr int kScatterVectors = 4;
+  static constexpr bool kNearPicks = false;
 
   static Vector zero() { return vdupq_n_f32(0); }
   static Vector set(float x) { return vdupq_n_f32(x); }

@@ -120,15 +120,23 @@ void sum_columns(SumJob<E> job, Output<E, T> out, int lanes, int64_t channel, in
   }
 }
 
+// Rows first .. first + R - 1 of a tile.
 template <class S, class O, class E, class T, int R, class Between>
-void sum_tile(const SumJob<E>& job, const Output<E, T>& out, int lanes, int64_t padded_channels,
-              const Between& between) {
+void sum_rows(SumJob<E> job, Output<E, T> out, int first, int lanes, int64_t padded_channels, const Between& between) {
   constexpr int W = S::kLanes, N = S::kSumVectors, A = S::kAccumulators;
   // Query columns at a time, whose accumulators have n vectors each.
   constexpr auto columns = [](int n) { return std::clamp(A / R / n, 1, W < 4 ? W : 4); };
-  int64_t channel = 0;
+  job.first_row = first;
+  job.scores += first * job.row_stride;
+  out.rescale += first * W;
+  out.inverse += first * W;
+  out.partial += first * out.partial_row;
+  out.offset += first * out.offset_row;
+  out.row_count -= first;
+  std::copy(out.rows + first, out.rows + kRows, out.rows);
   const int64_t chain = steps_per_chain(job);
   const int64_t vectors = padded_channels / W, pieces = (vectors + N - 1) / N;
+  int64_t channel = 0;
   for (int64_t piece = 0; piece < pieces; ++piece) {
     const int64_t n = vectors * (piece + 1) / pieces - channel / W;
     if constexpr (N >= 4) {
@@ -138,6 +146,26 @@ void sum_tile(const SumJob<E>& job, const Output<E, T>& out, int lanes, int64_t 
     if (n == 2) sum_columns<S, O, E, T, R, 2, columns(2)>(job, out, lanes, channel, chain, between);
     if (n == 1) sum_columns<S, O, E, T, R, 1, columns(1)>(job, out, lanes, channel, chain, between);
     channel += n * W;
+  }
+}
+
+template <int N>
+using Count = std::integral_constant<int, N>;
+
+// A whole tile, as many rows at a time as share a value with its sums in registers.
+template <class S, class O, class E, class T, class Between>
+void sum_tile(const SumJob<E>& job, const Output<E, T>& out, int lanes, int64_t padded_channels,
+              const Between& between) {
+  const auto rows_at = [&](int first, auto count) {
+    sum_rows<S, O, E, T, decltype(count)::value>(job, out, first, lanes, padded_channels, between);
+  };
+  if (out.row_count == 1) return rows_at(0, Count<1>());
+  if constexpr (S::kSumRows == 4) {
+    rows_at(0, Count<4>());
+  } else {
+    if (out.row_count == 3) return rows_at(0, Count<3>());
+    rows_at(0, Count<2>());
+    if (out.row_count == 4) rows_at(2, Count<2>());
   }
 }
 

@@ -33,10 +33,32 @@ struct Position {
   int64_t bias;   // rpb entry of its first key
 };
 
+// How a tile's keys reach its lanes.
+enum class Keys {
+  kShifted,  // start[l] = base + l for all lanes: plain loads
+  kSame,     // start[l] = base: one number for all lanes
+  kPicked,
+};
+
+// How far and how an instruction set picks.
+struct Picks {
+  int reach;      // a window's start is less than so many positions from its tile's least
+  bool by_group;  // windows that are their whole group have tiles of their own, if these have few empty lanes
+};
+
+template <class S>
+constexpr Picks picks_of() {
+  if constexpr (S::kNearPicks) {
+    return {S::kLanes, true};
+  } else {
+    return {2 * S::kLanes - S::kPickedOffsets + 1, false};
+  }
+}
+
 struct Tile {
   int64_t first = 0;  // packed position of lane 0
   int lanes = 0;
-  bool shifted = false;        // start[l] = base + l for all lanes: plain loads
+  Keys keys = Keys::kPicked;
   int64_t base = 0;            // the least start
   int span = 0;                // the greatest index
   bool uniform = false;        // one head and one bias entry for all lanes, nothing missing: no table needed
@@ -64,7 +86,7 @@ struct RowPlan {
   std::vector<int64_t> by_token;  // the packed positions in the order of tokens, of one token by line
 
   RowPlan() = default;
-  RowPlan(const Axis& axis, int64_t lines_, int width_, int offsets) : lines(lines_), width(width_) {
+  RowPlan(const Axis& axis, int64_t lines_, int width_, Picks picks) : lines(lines_), width(width_) {
     std::vector<int64_t> origins;  // of the dilation groups of one line
     for (int64_t line = 0; line < lines; ++line) {
       for (int64_t residue = 0; residue < axis.dilation; ++residue) {
@@ -82,7 +104,7 @@ struct RowPlan {
       for (int64_t line = 0; line < lines; ++line) by_token.push_back(line * axis.length + in_line);
     }
     for (int64_t first = 0; first < length();) {
-      tiles.push_back(cut(first, offsets));
+      tiles.push_back(cut(first, picks));
       first += tiles.back().lanes;
     }
     for (size_t i = 0; i < tiles.size(); ++i) {
@@ -109,26 +131,28 @@ struct RowPlan {
   int64_t length() const { return static_cast<int64_t>(positions.size()); }
 
  private:
-  // The longest tile from `first` whose picks reach no further than two vectors.
-  Tile cut(int64_t first, int offsets) const {
+  // The longest tile from `first` that `picks` allow.
+  Tile cut(int64_t first, Picks picks) const {
     Tile tile;
     tile.first = first;
     int64_t least = positions[first].start, greatest = least;
     while (tile.lanes < width && first + tile.lanes < length()) {
       const int64_t start = positions[first + tile.lanes].start;
+      if (picks.by_group && least == greatest && start > least + 1 && 4 * tile.lanes >= 3 * width) break;
       const int64_t low = std::min(least, start), high = std::max(greatest, start);
-      if (high - low + offsets > 2 * width) break;
+      if (high - low >= picks.reach) break;
       least = low, greatest = high;
       ++tile.lanes;
     }
     tile.base = least;
     tile.span = static_cast<int>(greatest - least);
     tile.index.assign(width, 0);
-    tile.shifted = true;
+    bool shifted = true;
     for (int l = 0; l < tile.lanes; ++l) {
       tile.index[l] = static_cast<int32_t>(positions[first + l].start - least);
-      tile.shifted &= tile.index[l] == l;
+      shifted &= tile.index[l] == l;
     }
+    tile.keys = shifted ? Keys::kShifted : tile.span == 0 && picks.by_group ? Keys::kSame : Keys::kPicked;
     return tile;
   }
 
@@ -154,7 +178,7 @@ struct RowPlan {
     strip.last_key = std::min(last.base + last.span + kernel, length());
     return strip;
   }
-  bool stackable(const Tile& tile) const { return tile.shifted && tile.uniform && tile.lanes == width; }
+  bool stackable(const Tile& tile) const { return tile.keys == Keys::kShifted && tile.uniform && tile.lanes == width; }
 
   bool alike(const Tile& a, const Tile& b) const {
     if (a.lanes != b.lanes) return false;

@@ -254,7 +254,8 @@ class UnfusedWorker {
     job.dim = dims_;
     job.chain = chain_of(dims_);
     job.factor = call_.factor;
-    job.index = tile.shifted ? nullptr : tile.index.data();
+    job.keys = tile.keys;
+    job.index = tile.index.data();
     job.bias_step = tile.uniform ? 1 : W;
     job.bias_row = stop.block.stacked ? W : lane_bias_.row_stride(tile);
     job.row_stride = kRowStride;
@@ -310,11 +311,7 @@ class UnfusedWorker {
         output.rows[i] = call_.query_sums.template query_row<T>(stop, i, member);
       }
       const SumJob<E> job{reads_.data() + first, count, channels_, start, scores_.data(), kRowStride};
-      if (block.rows == 1) {
-        sum_tile<S, Single<S>, E, T, 1>(job, output, tile.lanes, channels_, [] {});
-      } else {
-        sum_tile<S, Single<S>, E, T, kRows>(job, output, tile.lanes, channels_, [] {});
-      }
+      sum_tile<S, Single<S>, E, T>(job, output, tile.lanes, channels_, [] {});
     }
     if (call_.has_key_sums) {
       scatter_tile<S>(writes_.data() + first, count, start, channels_, scores_.data(), kRowStride, q_natural_.data(),
