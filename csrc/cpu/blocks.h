@@ -49,12 +49,13 @@ struct Block {
   int row_step(int i) const { return stacked ? 0 : i; }
   int64_t lane_step(int i, int width) const { return stacked ? i * width : 0; }
 
-  // Calls of between() that products of one pass make at least (see products.h).
+  // Calls of between() that a block's products make at least: of so many passes over its scores, and of sums that make
+  // so many per tile and chunk (see products.h, sums.h).
   template <class S>
-  int64_t turns() const {
+  int64_t turns(int64_t passes, int64_t sums) const {
     int64_t scores = 0;
     for (const Step& step : steps) scores += offset_blocks<S>(step.high - step.low, step.count);
-    return (last_tile - first_tile) * (scores + static_cast<int64_t>(chunks.size()) * S::kLanes / 4);
+    return (last_tile - first_tile) * (passes * scores + static_cast<int64_t>(chunks.size()) * sums);
   }
 
   void clear() {

@@ -114,7 +114,7 @@ class BackwardWorker {
       pack_keys(here);
       bias_.turn_to(here.row_group);
       if (more) plan_prefetch(ahead);
-      prefetch_.spread(here.block.turns<S>() * call_.members);
+      prefetch_.spread(here.block.turns<S>(2, sum_turns<S>(here.block.rows, channels_)) * call_.members);
       for (int64_t t = here.block.first_tile; t < here.block.last_tile; ++t) {
         for (int64_t member = 0; member < call_.members; ++member) run_tile(here, call_.plan.tiles[t], member);
       }

@@ -132,7 +132,7 @@ class ForwardWorker {
       pack_keys(here);
       bias_.turn_to(here.row_group);
       if (more) keys_.plan_prefetch(ahead, prefetch_);
-      prefetch_.spread(here.block.turns<S>() * call_.members);
+      prefetch_.spread(here.block.turns<S>(1, sum_turns<S>(here.block.rows, channels_)) * call_.members);
       for (int64_t t = here.block.first_tile; t < here.block.last_tile; ++t) {
         for (int64_t member = 0; member < call_.members; ++member) run_tile(here, call_.plan.tiles[t], member);
       }

@@ -120,12 +120,31 @@ void sum_columns(SumJob<E> job, Output<E, T> out, int lanes, int64_t channel, in
   }
 }
 
+// Query columns that R rows take at a time, with n vectors of channels.
+template <class S>
+constexpr int columns_at_a_time(int rows, int n) {
+  return std::clamp(S::kAccumulators / rows / n, 1, std::min(S::kLanes, 4));
+}
+
+// Rows of a block that share the values they load.
+template <class S>
+constexpr int rows_at_a_time(int rows) {
+  return rows == 1 || (rows == 3 && S::kSumRows == 2) ? rows : S::kSumRows;
+}
+
+// Calls of between() for a whole tile.
+template <class S>
+int64_t sum_turns(int rows, int64_t padded_channels) {
+  const int64_t vectors = padded_channels / S::kLanes, pieces = (vectors + S::kSumVectors - 1) / S::kSumVectors;
+  const int together = rows_at_a_time<S>(rows), n = static_cast<int>((vectors + pieces - 1) / pieces);
+  return pieces * ((rows + together - 1) / together) * (S::kLanes / columns_at_a_time<S>(together, n));
+}
+
 // Rows first .. first + R - 1 of a tile.
 template <class S, class O, class E, class T, int R, class Between>
 void sum_rows(SumJob<E> job, Output<E, T> out, int first, int lanes, int64_t padded_channels, const Between& between) {
-  constexpr int W = S::kLanes, N = S::kSumVectors, A = S::kAccumulators;
-  // Query columns at a time, whose accumulators have n vectors each.
-  constexpr auto columns = [](int n) { return std::clamp(A / R / n, 1, W < 4 ? W : 4); };
+  constexpr int W = S::kLanes, N = S::kSumVectors;
+  constexpr auto columns = [](int n) { return columns_at_a_time<S>(R, n); };
   job.first_row = first;
   job.scores += first * job.row_stride;
   out.rescale += first * W;
@@ -159,13 +178,16 @@ void sum_tile(const SumJob<E>& job, const Output<E, T>& out, int lanes, int64_t 
   const auto rows_at = [&](int first, auto count) {
     sum_rows<S, O, E, T, decltype(count)::value>(job, out, first, lanes, padded_channels, between);
   };
-  if (out.row_count == 1) return rows_at(0, Count<1>());
-  if constexpr (S::kSumRows == 4) {
-    rows_at(0, Count<4>());
-  } else {
-    if (out.row_count == 3) return rows_at(0, Count<3>());
-    rows_at(0, Count<2>());
-    if (out.row_count == 4) rows_at(2, Count<2>());
+  for (int row = 0; row < out.row_count;) {
+    const int together = rows_at_a_time<S>(out.row_count);
+    if (together == 1) rows_at(row, Count<1>());
+    if constexpr (S::kSumRows == 4) {
+      if (together == 4) rows_at(row, Count<4>());
+    } else {
+      if (together == 2) rows_at(row, Count<2>());
+      if (together == 3) rows_at(row, Count<3>());
+    }
+    row += together;
   }
 }
 
