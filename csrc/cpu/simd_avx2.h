@@ -24,7 +24,7 @@ struct Simd<float> {
   static constexpr int offsets(int rows) { return rows == 1 ? 8 : rows == 4 ? 3 : 4; }
   static constexpr int kAccumulators = 8;
   static constexpr int kSumVectors = 4;
-  static constexpr int kSumRows = 2;
+  static constexpr int sum_rows(int rows, int vectors) { return rows == 4 && vectors == 4 ? 2 : rows; }
   static constexpr int kScatterVectors = 2;
   // A load and a permute for each offset cost less than a choice out of two vectors.
   static constexpr bool kNearPicks = true;

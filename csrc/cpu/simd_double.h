@@ -44,7 +44,7 @@ struct Simd<double> {
   static constexpr int kPickedOffsets = 4;
   static constexpr int kAccumulators = 16;
   static constexpr int kSumVectors = 4;
-  static constexpr int kSumRows = 4;
+  static constexpr int sum_rows(int rows, int) { return rows == 1 ? 1 : 4; }
   static constexpr int kScatterVectors = 4;
   static constexpr bool kNearPicks = false;
 
@@ -112,7 +112,7 @@ struct Simd<double> {
   static constexpr int offsets(int rows) { return rows == 1 ? 8 : rows == 4 ? 3 : 4; }
   static constexpr int kAccumulators = 8;
   static constexpr int kSumVectors = 4;
-  static constexpr int kSumRows = 2;
+  static constexpr int sum_rows(int rows, int vectors) { return rows == 4 && vectors == 4 ? 2 : rows; }
   static constexpr int kScatterVectors = 2;
   static constexpr bool kNearPicks = true;
 
@@ -182,7 +182,7 @@ struct Simd<double> {
   static constexpr int kPickedOffsets = 2;  // two vectors hold no more
   static constexpr int kAccumulators = 16;
   static constexpr int kSumVectors = 4;
-  static constexpr int kSumRows = 4;
+  static constexpr int sum_rows(int rows, int) { return rows == 1 ? 1 : 4; }
   static constexpr int kScatterVectors = 4;
   static constexpr bool kNearPicks = false;
 

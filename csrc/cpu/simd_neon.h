@@ -24,7 +24,7 @@ struct Simd<float> {
   static constexpr int kPickedOffsets = 4;
   static constexpr int kAccumulators = 16;
   static constexpr int kSumVectors = 4;
-  static constexpr int kSumRows = 4;
+  static constexpr int sum_rows(int rows, int) { return rows == 1 ? 1 : 4; }
   static constexpr int kScatterVectors = 4;
   static constexpr bool kNearPicks = false;
 

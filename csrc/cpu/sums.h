@@ -120,74 +120,67 @@ void sum_columns(SumJob<E> job, Output<E, T> out, int lanes, int64_t channel, in
   }
 }
 
-// Query columns that R rows take at a time, with n vectors of channels.
+// Query columns that `rows` rows take at a time, with n vectors of channels.
 template <class S>
 constexpr int columns_at_a_time(int rows, int n) {
   return std::clamp(S::kAccumulators / rows / n, 1, std::min(S::kLanes, 4));
-}
-
-// Rows of a block that share the values they load.
-template <class S>
-constexpr int rows_at_a_time(int rows) {
-  return rows == 1 || (rows == 3 && S::kSumRows == 2) ? rows : S::kSumRows;
 }
 
 // Calls of between() for a whole tile.
 template <class S>
 int64_t sum_turns(int rows, int64_t padded_channels) {
   const int64_t vectors = padded_channels / S::kLanes, pieces = (vectors + S::kSumVectors - 1) / S::kSumVectors;
-  const int together = rows_at_a_time<S>(rows), n = static_cast<int>((vectors + pieces - 1) / pieces);
+  const int n = static_cast<int>((vectors + pieces - 1) / pieces), together = S::sum_rows(rows, n);
   return pieces * ((rows + together - 1) / together) * (S::kLanes / columns_at_a_time<S>(together, n));
 }
 
-// Rows first .. first + R - 1 of a tile.
-template <class S, class O, class E, class T, int R, class Between>
-void sum_rows(SumJob<E> job, Output<E, T> out, int first, int lanes, int64_t padded_channels, const Between& between) {
-  constexpr int W = S::kLanes, N = S::kSumVectors;
-  constexpr auto columns = [](int n) { return columns_at_a_time<S>(R, n); };
+// N vectors of channels of rows first .. first + R - 1.
+template <class S, class O, class E, class T, int N, int R, class Between>
+void sum_rows(SumJob<E> job, Output<E, T> out, int first, int lanes, int64_t channel, const Between& between) {
   job.first_row = first;
   job.scores += first * job.row_stride;
-  out.rescale += first * W;
-  out.inverse += first * W;
+  out.rescale += first * S::kLanes;
+  out.inverse += first * S::kLanes;
   out.partial += first * out.partial_row;
   out.offset += first * out.offset_row;
   out.row_count -= first;
   std::copy(out.rows + first, out.rows + kRows, out.rows);
-  const int64_t chain = steps_per_chain(job);
-  const int64_t vectors = padded_channels / W, pieces = (vectors + N - 1) / N;
-  int64_t channel = 0;
-  for (int64_t piece = 0; piece < pieces; ++piece) {
-    const int64_t n = vectors * (piece + 1) / pieces - channel / W;
-    if constexpr (N >= 4) {
-      if (n == 4) sum_columns<S, O, E, T, R, 4, columns(4)>(job, out, lanes, channel, chain, between);
-      if (n == 3) sum_columns<S, O, E, T, R, 3, columns(3)>(job, out, lanes, channel, chain, between);
+  sum_columns<S, O, E, T, R, N, columns_at_a_time<S>(R, N)>(job, out, lanes, channel, steps_per_chain(job), between);
+}
+
+// N vectors of channels of a tile, as many rows at a time as share a value.
+template <class S, class O, class E, class T, int N, class Between>
+void sum_channels(const SumJob<E>& job, const Output<E, T>& out, int lanes, int64_t channel, const Between& between) {
+  const int together = S::sum_rows(out.row_count, N);
+  const auto rows_at = [&](int first, auto count) {
+    constexpr int R = decltype(count)::value;
+    if constexpr (S::sum_rows(1, N) == R || S::sum_rows(2, N) == R || S::sum_rows(3, N) == R || S::sum_rows(4, N) == R) {
+      if (together == R) sum_rows<S, O, E, T, N, R>(job, out, first, lanes, channel, between);
     }
-    if (n == 2) sum_columns<S, O, E, T, R, 2, columns(2)>(job, out, lanes, channel, chain, between);
-    if (n == 1) sum_columns<S, O, E, T, R, 1, columns(1)>(job, out, lanes, channel, chain, between);
-    channel += n * W;
+  };
+  for (int first = 0; first < out.row_count; first += together) {
+    rows_at(first, std::integral_constant<int, 1>());
+    rows_at(first, std::integral_constant<int, 2>());
+    rows_at(first, std::integral_constant<int, 3>());
+    rows_at(first, std::integral_constant<int, 4>());
   }
 }
 
-template <int N>
-using Count = std::integral_constant<int, N>;
-
-// A whole tile, as many rows at a time as share a value with its sums in registers.
+// All channels of a tile.
 template <class S, class O, class E, class T, class Between>
 void sum_tile(const SumJob<E>& job, const Output<E, T>& out, int lanes, int64_t padded_channels,
               const Between& between) {
-  const auto rows_at = [&](int first, auto count) {
-    sum_rows<S, O, E, T, decltype(count)::value>(job, out, first, lanes, padded_channels, between);
-  };
-  for (int row = 0; row < out.row_count;) {
-    const int together = rows_at_a_time<S>(out.row_count);
-    if (together == 1) rows_at(row, Count<1>());
-    if constexpr (S::kSumRows == 4) {
-      if (together == 4) rows_at(row, Count<4>());
-    } else {
-      if (together == 2) rows_at(row, Count<2>());
-      if (together == 3) rows_at(row, Count<3>());
-    }
-    row += together;
+  constexpr int W = S::kLanes, N = S::kSumVectors;
+  const int64_t vectors = padded_channels / W, pieces = (vectors + N - 1) / N;
+  static_assert(N == 4);
+  int64_t channel = 0;
+  for (int64_t piece = 0; piece < pieces; ++piece) {
+    const int64_t n = vectors * (piece + 1) / pieces - channel / W;
+    if (n == 4) sum_channels<S, O, E, T, 4>(job, out, lanes, channel, between);
+    if (n == 3) sum_channels<S, O, E, T, 3>(job, out, lanes, channel, between);
+    if (n == 2) sum_channels<S, O, E, T, 2>(job, out, lanes, channel, between);
+    if (n == 1) sum_channels<S, O, E, T, 1>(job, out, lanes, channel, between);
+    channel += n * W;
   }
 }
 
