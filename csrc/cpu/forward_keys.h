@@ -3,7 +3,7 @@
 
 #include "bias.h"
 #include "element.h"
-#include "layout.h"
+#include "key_rows.h"
 
 namespace natten::cpu {
 namespace NATTEN_ISA {
@@ -45,7 +45,8 @@ class ForwardKeys {
         dims_((call.p.dim + O::kWidth - 1) / O::kWidth),
         k_size_(dims_ * k_stride_),
         // Picks and shifted loads reach past a row's end; what they find there is not used.
-        row_size_(k_size_ + odd_lines<E>((length_ + call.p.axis[2].kernel) * channels_)) {}
+        row_size_(k_size_ + odd_lines<E>((length_ + call.p.axis[2].kernel) * channels_)),
+        rows_(length_, W) {}
 
   int64_t dims() const { return dims_; }
   int64_t channels() const { return channels_; }
@@ -55,19 +56,10 @@ class ForwardKeys {
 
   // Packs what the block's steps need and the ring does not hold.
   void pack(const Stop& stop) {
-    if (stop.new_unit) ring_.reset(call_.p, stop.group, row_size_);
-    rows_.clear();
-    for (const Step& step : stop.block.steps) {
-      bool fresh;
-      E* const row = ring_.row(step.z, step.y, fresh);
-      if (fresh) packed_ = stop.block.first_key / W * W;
-      if (packed_ < stop.block.last_key) {
-        const int64_t end = std::min(round_up(stop.block.last_key, W), length_);
-        pack_row(stop, step, row, packed_, end);
-        packed_ = end;
-      }
-      rows_.push_back(row);
-    }
+    if (stop.new_unit) rows_.reset(call_.p, stop, row_size_);
+    rows_.visit(
+        stop, [&](const Step& step, E* row, int64_t begin, int64_t end) { pack_row(stop, step, row, begin, end); },
+        [](int64_t, int64_t, const E*, int64_t, int64_t) {});
   }
 
   bool fits_ahead(const Block& block) const {
@@ -86,13 +78,7 @@ class ForwardKeys {
         prefetch.add(call_.out.template query_row<T>(stop, i, member), call_.out, query, last_query, p.value_dim);
       }
     }
-    for (const Step& step : block.steps) {
-      if (step.first > 0) continue;
-      const bool held = !stop.new_unit && ring_.holds(step.z, step.y);
-      const int64_t key = held ? packed_ : block.first_key;
-      prefetch.add(call_.k.template row<const T>(stop, step.z, step.y), call_.k, key, block.last_key, p.dim);
-      prefetch.add(call_.v.template row<const T>(stop, step.z, step.y), call_.v, key, block.last_key, p.value_dim);
-    }
+    rows_.template plan_prefetch<T>(stop, {{&call_.k, p.dim}, {&call_.v, p.value_dim}}, prefetch);
   }
 
  private:
@@ -121,9 +107,7 @@ class ForwardKeys {
 
   const ForwardCall<T>& call_;
   const int64_t length_, channels_, k_stride_, dims_, k_size_, row_size_;
-  Ring<E> ring_;
-  int64_t packed_ = 0;    // positions of the key row at hand that are packed; of all others the whole row is
-  std::vector<E*> rows_;  // of each step
+  KeyRows<E> rows_;
 };
 
 }  // namespace NATTEN_ISA

@@ -85,6 +85,7 @@ class BackwardWorker {
         dk_at_(natural_at_ + (length_ + call.p.axis[2].kernel) * channels_),
         dv_at_(dk_at_ + (length_ + call.p.axis[2].kernel) * channels_),
         row_size_(odd_lines<E>(dv_at_ + (length_ + call.p.axis[2].kernel) * value_channels_)),
+        rows_(length_, W),
         q_tile_(dims_ * kRows * W),
         dout_tile_(value_dims_ * kRows * W),
         q_natural_(kRows * W * channels_),
@@ -98,153 +99,52 @@ class BackwardWorker {
   }
 
   void run(const Units& units, int64_t begin, int64_t end) {
-    Walk walk(p_, call_.plan, units, begin, end);
-    Stop here, ahead;
-    bool more = walk.next(here);
-    if (more) {
-      plan_prefetch(here);
-      prefetch_.all();
-    }
-    while (more) {
-      more = walk.next(ahead);
-      if (here.new_unit) {
-        ring_.reset(p_, here.group, row_size_);
-        ownership_.reset(p_, call_.plan, here, call_.slabs);
-      }
-      pack_keys(here);
-      bias_.turn_to(here.row_group);
-      if (more) plan_prefetch(ahead);
-      prefetch_.spread(here.block.turns<S>(2, sum_turns<S>(here.block.rows, channels_)) * call_.members);
-      for (int64_t t = here.block.first_tile; t < here.block.last_tile; ++t) {
-        for (int64_t member = 0; member < call_.members; ++member) run_tile(here, call_.plan.tiles[t], member);
-      }
-      prefetch_.all();
-      if (!more || ahead.new_unit) {
-        ring_.visit_all([&](int64_t z, int64_t y, E* row) { flush(here, z, y, row); });
-        const HeadGroups& heads = call_.bias.heads;
-        const bool last = !more || call_.by_unit || heads.group(here.row_group, 0) != heads.group(ahead.row_group, 0);
-        if (last && call_.bias_gradient) bias_sums_.hand_over(leftovers_.bias[here.unit]);
-      }
-      std::swap(here, ahead);
-    }
+    run_blocks(p_, call_.plan, units, begin, end, *this, prefetch_);
   }
 
-  void join_seams(const Units& units, int64_t first_unit) {
-    cpu::NATTEN_ISA::join_seams<E>(
-        p_, call_.plan, units, first_unit, leftovers_.seams, channels_, value_channels_,
-        [&](const Stop& stop, int64_t z, int64_t y, const E* keys, const E* values, int64_t begin, int64_t end) {
-          write_keys(stop, z, y, keys, values, begin, end);
-        });
-  }
-
- private:
-  void pack_keys(const Stop& stop) {
-    const Block& block = stop.block;
-    key_rows_.clear();
+  // See run_blocks.
+  void begin(const Stop& stop) {
+    if (stop.new_unit) {
+      rows_.reset(p_, stop, row_size_);
+      ownership_.reset(p_, call_.plan, stop, call_.slabs);
+    }
+    rows_.visit(
+        stop, [&](const Step& step, E* row, int64_t begin, int64_t end) { pack_row(stop, step, row, begin, end); },
+        finish(stop));
     k_sums_.clear(), dk_sums_.clear(), dv_sums_.clear();
-    for (const Step& step : block.steps) {
-      bool fresh;
-      ring_.visit_replaced(step.z, step.y, [&](int64_t z, int64_t y, E* row) { flush(stop, z, y, row); });
-      E* const row = ring_.row(step.z, step.y, fresh);
-      if (fresh) {
-        done_ = block.first_key;
-        packed_ = done_ / W * W;
-      }
-      if (stop.group.strips > 0 && done_ < block.first_key) {
-        flush_range(stop, step.z, step.y, row, done_, block.first_key);
-        done_ = block.first_key;
-      }
-      if (packed_ < block.last_key) {
-        const int64_t end = std::min(round_up(block.last_key, W), length_);
-        pack_row(stop, step, row, packed_, end);
-        packed_ = end;
-      }
-      reached_ = block.last_key;
-      key_rows_.push_back(row);
+    const std::vector<Step>& steps = stop.block.steps;
+    for (size_t s = 0; s < steps.size(); ++s) {
+      const Step& step = steps[s];
+      E* const row = rows_[s];
       const int64_t first = step.first, slot = step.slot * W;
       k_sums_.push_back({row + natural_at_ + first * channels_, slot, step.count, step.low, step.high});
       dk_sums_.push_back({row + dk_at_ + first * channels_, slot, step.count, step.low, step.high});
       dv_sums_.push_back({row + dv_at_ + first * value_channels_, slot, step.count, step.low, step.high});
     }
+    bias_.turn_to(stop.row_group);
+  }
+  int64_t turns(const Stop& stop) const { return stop.block.turns<S>(2, sum_turns<S>(stop.block.rows, channels_)); }
+  void finish_unit(const Stop& stop, const Stop* next) {
+    rows_.leave_all(stop, finish(stop));
+    const HeadGroups& heads = call_.bias.heads;
+    const bool last =
+        next == nullptr || call_.by_unit || heads.group(stop.row_group, 0) != heads.group(next->row_group, 0);
+    if (last && call_.bias_gradient) bias_sums_.hand_over(leftovers_.bias[stop.unit]);
   }
 
-  // Packed positions begin .. end - 1 of a key row; their gradients start at zero.
-  void pack_row(const Stop& stop, const Step& step, E* row, int64_t begin, int64_t end) {
-    const T* const k_row = call_.k.template row<const T>(stop, step.z, step.y);
-    const T* const v_row = call_.v.template row<const T>(stop, step.z, step.y);
-    const int64_t *const k_at = call_.k.at.data(), *const v_at = call_.v.at.data();
-    for (int64_t i = begin; i < end; i += W) {
-      const int n = static_cast<int>(std::min<int64_t>(W, end - i));
-      transpose(k_row, k_at + i, n, p_.dim, E(1), row + i, stride_);
-      transpose(v_row, v_at + i, n, p_.value_dim, E(1), row + v_at_ + i, stride_);
-    }
-    pack_natural<S>(k_row, k_at + begin, end - begin, p_.dim, row + natural_at_ + begin * channels_, channels_);
-    std::fill(row + dk_at_ + begin * channels_, row + dk_at_ + end * channels_, E(0));
-    std::fill(row + dv_at_ + begin * value_channels_, row + dv_at_ + end * value_channels_, E(0));
-  }
-
-  // Pairs are left as they are: their products are scaled.
-  static void transpose(const T* row, const int64_t* offset, int n, int64_t dim, E factor, E* dst, int64_t stride) {
-    if constexpr (O::kWidth == 1) {
-      pack_transposed<S>(row, offset, n, dim, factor, dst, stride);
-    } else {
-      pack_transposed_pairs<O>(row, offset, n, dim, dst, stride);
-    }
-  }
-
-  // A key row that no later block sees.
-  void flush(const Stop& stop, int64_t z, int64_t y, const E* row) {
-    if (stop.group.strips > 0) {
-      flush_range(stop, z, y, row, done_, reached_);
-    } else {
-      flush_range(stop, z, y, row, 0, length_);
-    }
-  }
-
-  // Writes finished gradients of keys and values, or leaves this slab's share of them.
-  void flush_range(const Stop& stop, int64_t z, int64_t y, const E* row, int64_t begin, int64_t end) {
-    const Range own = ownership_.of(stop.group.key_row(z, y));
-    const int64_t first = std::clamp(own.begin, begin, end), last = std::clamp(own.end, first, end);
-    leave(stop, z, y, row, begin, first);
-    write_keys(stop, z, y, row + dk_at_, row + dv_at_, first, last);
-    leave(stop, z, y, row, last, end);
-  }
-
-  void leave(const Stop& stop, int64_t z, int64_t y, const E* row, int64_t begin, int64_t end) {
-    if (begin == end) return;
-    const E *const keys = row + dk_at_, *const values = row + dv_at_;
-    leftovers_.seams[stop.unit].push_back(
-        {z, y, begin, end, std::vector<E>(keys + begin * channels_, keys + end * channels_),
-         std::vector<E>(values + begin * value_channels_, values + end * value_channels_)});
-  }
-
-  // keys, values: of position 0.
-  void write_keys(const Stop& stop, int64_t z, int64_t y, const E* keys, const E* values, int64_t begin, int64_t end) {
-    unpack_natural<S>(call_.dk.template row<T>(stop, z, y), call_.dk.at.data() + begin, end - begin, p_.dim,
-                      keys + begin * channels_, channels_);
-    unpack_natural<S>(call_.dv.template row<T>(stop, z, y), call_.dv.at.data() + begin, end - begin, p_.value_dim,
-                      values + begin * value_channels_, value_channels_);
-  }
-
-  void plan_prefetch(const Stop& stop) {
+  void plan_prefetch(const Stop& stop, Prefetch& prefetch) const {
     const Block& block = stop.block;
     const int64_t query = block.first_query, last_query = block.last_query;
     if ((last_query - query) * p_.dim * static_cast<int64_t>(sizeof(T)) > kMostAhead) return;
     for (int i = 0; i < (block.stacked ? 1 : block.rows); ++i) {
       for (int64_t member = 0; member < call_.members; ++member) {
-        prefetch_.add(call_.q.template query_row<const T>(stop, i, member), call_.q, query, last_query, p_.dim);
-        prefetch_.add(call_.dout.template query_row<const T>(stop, i, member), call_.dout, query, last_query,
+        prefetch.add(call_.q.template query_row<const T>(stop, i, member), call_.q, query, last_query, p_.dim);
+        prefetch.add(call_.dout.template query_row<const T>(stop, i, member), call_.dout, query, last_query,
                       p_.value_dim);
-        prefetch_.add(call_.dq.template query_row<T>(stop, i, member), call_.dq, query, last_query, p_.dim);
+        prefetch.add(call_.dq.template query_row<T>(stop, i, member), call_.dq, query, last_query, p_.dim);
       }
     }
-    for (const Step& step : block.steps) {
-      if (step.first > 0) continue;
-      const bool held = !stop.new_unit && ring_.holds(step.z, step.y);
-      const int64_t key = held ? packed_ : block.first_key;
-      prefetch_.add(call_.k.template row<const T>(stop, step.z, step.y), call_.k, key, block.last_key, p_.dim);
-      prefetch_.add(call_.v.template row<const T>(stop, step.z, step.y), call_.v, key, block.last_key, p_.value_dim);
-    }
+    rows_.template plan_prefetch<T>(stop, {{&call_.k, p_.dim}, {&call_.v, p_.value_dim}}, prefetch);
   }
 
   void run_tile(const Stop& stop, const Tile& tile, int64_t member) {
@@ -298,6 +198,58 @@ class BackwardWorker {
     }
   }
 
+  void join_seams(const Units& units, int64_t first_unit) {
+    cpu::NATTEN_ISA::join_seams<E>(
+        p_, call_.plan, units, first_unit, leftovers_.seams, channels_, value_channels_,
+        [&](const Stop& stop, int64_t z, int64_t y, const E* keys, const E* values, int64_t begin, int64_t end) {
+          write_keys(stop, z, y, keys, values, begin, end);
+        });
+  }
+
+ private:
+  // Packed positions begin .. end - 1 of a key row; their gradients start at zero.
+  void pack_row(const Stop& stop, const Step& step, E* row, int64_t begin, int64_t end) {
+    const T* const k_row = call_.k.template row<const T>(stop, step.z, step.y);
+    const T* const v_row = call_.v.template row<const T>(stop, step.z, step.y);
+    const int64_t *const k_at = call_.k.at.data(), *const v_at = call_.v.at.data();
+    for (int64_t i = begin; i < end; i += W) {
+      const int n = static_cast<int>(std::min<int64_t>(W, end - i));
+      transpose(k_row, k_at + i, n, p_.dim, E(1), row + i, stride_);
+      transpose(v_row, v_at + i, n, p_.value_dim, E(1), row + v_at_ + i, stride_);
+    }
+    pack_natural<S>(k_row, k_at + begin, end - begin, p_.dim, row + natural_at_ + begin * channels_, channels_);
+    std::fill(row + dk_at_ + begin * channels_, row + dk_at_ + end * channels_, E(0));
+    std::fill(row + dv_at_ + begin * value_channels_, row + dv_at_ + end * value_channels_, E(0));
+  }
+
+  // Pairs are left as they are: their products are scaled.
+  static void transpose(const T* row, const int64_t* offset, int n, int64_t dim, E factor, E* dst, int64_t stride) {
+    if constexpr (O::kWidth == 1) {
+      pack_transposed<S>(row, offset, n, dim, factor, dst, stride);
+    } else {
+      pack_transposed_pairs<O>(row, offset, n, dim, dst, stride);
+    }
+  }
+
+  // Takes positions of a key row that no later block sees: see KeyRows.
+  auto finish(const Stop& stop) {
+    return [&](int64_t z, int64_t y, const E* row, int64_t begin, int64_t end) {
+      settle(ownership_.of(stop.group.key_row(z, y)), z, y, row + dk_at_, channels_, row + dv_at_, value_channels_,
+             begin, end, leftovers_.seams[stop.unit],
+             [&](const E* keys, const E* values, int64_t first, int64_t last) {
+               write_keys(stop, z, y, keys, values, first, last);
+             });
+    };
+  }
+
+  // keys, values: of position 0.
+  void write_keys(const Stop& stop, int64_t z, int64_t y, const E* keys, const E* values, int64_t begin, int64_t end) {
+    unpack_natural<S>(call_.dk.template row<T>(stop, z, y), call_.dk.at.data() + begin, end - begin, p_.dim,
+                      keys + begin * channels_, channels_);
+    unpack_natural<S>(call_.dv.template row<T>(stop, z, y), call_.dv.at.data() + begin, end - begin, p_.value_dim,
+                      values + begin * value_channels_, value_channels_);
+  }
+
   // lse in base 2; lanes without a query get weights of zero.
   void read_lse(const Stop& stop, const Tile& tile, int64_t member, int i) {
     const E* const row = call_.lse.template query_row<const E>(stop, i, member);
@@ -343,7 +295,7 @@ class BackwardWorker {
       job.chain = chain_of(dims_);
       job.factor = static_cast<E>(p_.scale * 1.4426950408889634);
       job.q = q_tile_.data() + step.low * W;
-      job.k = key_rows_[s] + tile.base + step.first;
+      job.k = rows_[s] + tile.base + step.first;
       job.bias = bias_base == nullptr ? nullptr : bias_base + step.bias_row * job.bias_row + step.first * job.bias_step;
       job.scores = weights_.data() + to;
       score<S, O>(job, step.high - step.low, step.count, fetch);
@@ -351,7 +303,7 @@ class BackwardWorker {
       job.chain = chain_of(value_dims_);
       job.factor = E(1);
       job.q = dout_tile_.data() + step.low * W;
-      job.k = key_rows_[s] + v_at_ + tile.base + step.first;
+      job.k = rows_[s] + v_at_ + tile.base + step.first;
       job.bias = nullptr;
       job.scores = slopes_.data() + to;
       score<S, O>(job, step.high - step.low, step.count, fetch);
@@ -393,12 +345,9 @@ class BackwardWorker {
   BiasSums<S, E> bias_sums_;
   const int64_t length_, channels_, value_channels_, stride_, dims_, value_dims_, v_at_, natural_at_, dk_at_, dv_at_,
       row_size_;
-  Ring<E> ring_;
+  KeyRows<E> rows_;
   Prefetch prefetch_;
   Ownership ownership_;
-  int64_t packed_ = 0;              // positions of the key row at hand that are packed; of all others the whole row is
-  int64_t done_ = 0, reached_ = 0;  // of a strip's key row: gradients before done_ are written, from reached_ on none
-  std::vector<E*> key_rows_;
   std::vector<SumStep<E>> k_sums_, dk_sums_, dv_sums_;  // of each step
   Buffer<E> q_tile_, dout_tile_, q_natural_, dout_natural_, weights_, slopes_, partial_;
   E lse_[kRows][W], delta_[kRows][W], rescale_[kRows][W], scale_[kRows][W];

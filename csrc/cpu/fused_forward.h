@@ -120,29 +120,11 @@ class ForwardWorker {
         partial_(kRows * W * channels_) {}
 
   void run(const Units& units, int64_t begin, int64_t end) {
-    Walk walk(p_, call_.plan, units, begin, end);
-    Stop here, ahead;
-    bool more = walk.next(here);
-    if (more) {
-      keys_.plan_prefetch(here, prefetch_);
-      prefetch_.all();
-    }
-    while (more) {
-      more = walk.next(ahead);
-      pack_keys(here);
-      bias_.turn_to(here.row_group);
-      if (more) keys_.plan_prefetch(ahead, prefetch_);
-      prefetch_.spread(here.block.turns<S>(1, sum_turns<S>(here.block.rows, channels_)) * call_.members);
-      for (int64_t t = here.block.first_tile; t < here.block.last_tile; ++t) {
-        for (int64_t member = 0; member < call_.members; ++member) run_tile(here, call_.plan.tiles[t], member);
-      }
-      prefetch_.all();
-      std::swap(here, ahead);
-    }
+    run_blocks(p_, call_.plan, units, begin, end, *this, prefetch_);
   }
 
- private:
-  void pack_keys(const Stop& stop) {
+  // See run_blocks.
+  void begin(const Stop& stop) {
     keys_.pack(stop);
     sums_.clear();
     const std::vector<Step>& steps = stop.block.steps;
@@ -151,18 +133,11 @@ class ForwardWorker {
       sums_.push_back({keys_.values(static_cast<int64_t>(s)) + step.first * channels_, step.slot * W,
                        (step.count + O::kWidth - 1) / O::kWidth, step.low, step.high});
     }
+    bias_.turn_to(stop.row_group);
   }
-
-  // Fetches where a tile's results go.
-  static void prefetch_lines(const Output<E, T>& output, const Tile& tile) {
-    const int64_t bytes = output.channels * static_cast<int64_t>(sizeof(T));
-    for (int i = 0; i < output.row_count; ++i) {
-      for (int l = 0; l < tile.lanes; ++l) {
-        const char* const to = reinterpret_cast<const char*>(output.rows[i] + output.offset[i * output.offset_row + l]);
-        for (int64_t byte = 0; byte < bytes; byte += 64) __builtin_prefetch(to + byte, 1, 2);
-      }
-    }
-  }
+  void plan_prefetch(const Stop& stop, Prefetch& prefetch) const { keys_.plan_prefetch(stop, prefetch); }
+  int64_t turns(const Stop& stop) const { return stop.block.turns<S>(1, sum_turns<S>(stop.block.rows, channels_)); }
+  void finish_unit(const Stop&, const Stop*) {}
 
   void run_tile(const Stop& stop, const Tile& tile, int64_t member) {
     const Block& block = stop.block;
@@ -211,6 +186,18 @@ class ForwardWorker {
       sum_tile<S, O, E, T>(job, output, tile.lanes, channels_, fetch);
     }
     if (call_.lse.view.data != nullptr) store_lse(stop, tile, member);
+  }
+
+ private:
+  // Fetches where a tile's results go.
+  static void prefetch_lines(const Output<E, T>& output, const Tile& tile) {
+    const int64_t bytes = output.channels * static_cast<int64_t>(sizeof(T));
+    for (int i = 0; i < output.row_count; ++i) {
+      for (int l = 0; l < tile.lanes; ++l) {
+        const char* const to = reinterpret_cast<const char*>(output.rows[i] + output.offset[i * output.offset_row + l]);
+        for (int64_t byte = 0; byte < bytes; byte += 64) __builtin_prefetch(to + byte, 1, 2);
+      }
+    }
   }
 
   void score_chunk(const Stop& stop, const Tile& tile, int64_t member, const Chunk& chunk) {

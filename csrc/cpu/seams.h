@@ -59,6 +59,22 @@ class Ownership {
   std::vector<char> shared_;  // key rows; empty: none is
 };
 
+// Finished gradients of positions begin .. end - 1 of a key row: write(keys, values, first, last) for those that the slab
+// sees alone, seams for the rest. keys and values are those of position 0.
+template <class E, class Write>
+void settle(const Range& own, int64_t z, int64_t y, const E* keys, int64_t channels, const E* values,
+            int64_t value_channels, int64_t begin, int64_t end, std::vector<Seam<E>>& seams, const Write& write) {
+  const int64_t first = std::clamp(own.begin, begin, end), last = std::clamp(own.end, first, end);
+  const auto leave = [&](int64_t from, int64_t to) {
+    if (from == to) return;
+    seams.push_back({z, y, from, to, std::vector<E>(keys + from * channels, keys + to * channels),
+                     std::vector<E>(values + from * value_channels, values + to * value_channels)});
+  };
+  leave(begin, first);
+  write(keys, values, first, last);
+  leave(last, end);
+}
+
 // The sum of the seams of one key row.
 template <class E>
 struct SeamSum {

@@ -69,6 +69,7 @@ class UnfusedWorker {
         natural_at_(call.has_dots ? dims_ * stride_ + odd_lines<E>(call.p.axis[2].kernel + 2 * W) : 0),
         sums_at_(natural_at_ + (call.has_query_sums ? (length_ + call.p.axis[2].kernel) * channels_ : 0)),
         row_size_(odd_lines<E>(sums_at_ + (call.has_key_sums ? (length_ + call.p.axis[2].kernel) * channels_ : 0))),
+        rows_(length_, W),
         bias_sums_(call.plan, call.bias),
         q_tile_(dims_ * kRows * W),
         q_natural_(kRows * W * channels_),
@@ -80,97 +81,43 @@ class UnfusedWorker {
   }
 
   void run(const Units& units, int64_t begin, int64_t end) {
-    Walk walk(p_, call_.plan, units, begin, end);
-    Stop here, ahead;
-    bool more = walk.next(here);
-    if (more) {
-      plan_prefetch(here);
-      prefetch_.all();
-    }
-    while (more) {
-      more = walk.next(ahead);
-      if (here.new_unit) {
-        ring_.reset(p_, here.group, row_size_);
-        if (call_.has_key_sums) ownership_.reset(p_, call_.plan, here, call_.slabs);
-      }
-      pack_keys(here);
-      slots_.reset(p_, here, W);
-      if (call_.bias.has_bias) lane_bias_.turn_to(here.row_group);
-      if (more) plan_prefetch(ahead);
-      const int64_t chunks = static_cast<int64_t>(here.block.chunks.size());
-      prefetch_.spread((here.block.last_tile - here.block.first_tile) * call_.members * chunks * here.block.rows);
-      for (int64_t t = here.block.first_tile; t < here.block.last_tile; ++t) {
-        for (int64_t member = 0; member < call_.members; ++member) run_tile(here, call_.plan.tiles[t], member);
-      }
-      prefetch_.all();
-      if (!more || ahead.new_unit) finish_unit(here, more ? &ahead : nullptr);
-      std::swap(here, ahead);
-    }
+    run_blocks(p_, call_.plan, units, begin, end, *this, prefetch_);
   }
 
-  void join_seams(const Units& units, int64_t first_unit) {
-    cpu::NATTEN_ISA::join_seams<E>(p_, call_.plan, units, first_unit, leftovers_.seams, channels_, /*value_channels=*/0,
-                                   [&](const Stop& stop, int64_t z, int64_t y, const E* keys, const E*, int64_t begin,
-                                       int64_t end) { write_key_sums(stop, z, y, keys, begin, end); });
-  }
-
- private:
-  void pack_keys(const Stop& stop) {
-    const Block& block = stop.block;
-    rows_.clear();
+  // See run_blocks.
+  void begin(const Stop& stop) {
+    if (stop.new_unit) {
+      rows_.reset(p_, stop, row_size_);
+      if (call_.has_key_sums) ownership_.reset(p_, call_.plan, stop, call_.slabs);
+    }
+    rows_.visit(
+        stop, [&](const Step& step, E* row, int64_t begin, int64_t end) { pack_row(stop, step, row, begin, end); },
+        finish(stop));
     reads_.clear(), writes_.clear();
-    for (const Step& step : block.steps) {
-      bool fresh;
-      if (call_.has_key_sums) {
-        ring_.visit_replaced(step.z, step.y, [&](int64_t z, int64_t y, E* row) { flush(stop, z, y, row); });
-      }
-      E* const row = ring_.row(step.z, step.y, fresh);
-      if (fresh) {
-        done_ = block.first_key;
-        packed_ = done_ / W * W;
-      }
-      if (call_.has_key_sums && stop.group.strips > 0 && done_ < block.first_key) {
-        flush_range(stop, step.z, step.y, row, done_, block.first_key);
-        done_ = block.first_key;
-      }
-      if (packed_ < block.last_key) {
-        const int64_t end = std::min(round_up(block.last_key, W), length_);
-        pack_row(stop, step, row, packed_, end);
-        packed_ = end;
-      }
-      reached_ = block.last_key;
-      rows_.push_back(row);
+    const std::vector<Step>& steps = stop.block.steps;
+    for (size_t s = 0; s < steps.size(); ++s) {
+      const Step& step = steps[s];
       const int64_t first = step.first * channels_, slot = step.slot * W;
-      reads_.push_back({row + natural_at_ + first, slot, step.count, step.low, step.high});
-      writes_.push_back({row + sums_at_ + first, slot, step.count, step.low, step.high});
+      reads_.push_back({rows_[s] + natural_at_ + first, slot, step.count, step.low, step.high});
+      writes_.push_back({rows_[s] + sums_at_ + first, slot, step.count, step.low, step.high});
+    }
+    slots_.reset(p_, stop, W);
+    if (call_.bias.has_bias) lane_bias_.turn_to(stop.row_group);
+  }
+  int64_t turns(const Stop& stop) const {
+    const Block& block = stop.block;
+    return (block.last_tile - block.first_tile) * static_cast<int64_t>(block.chunks.size()) * block.rows;
+  }
+  void finish_unit(const Stop& stop, const Stop* next) {
+    rows_.leave_all(stop, finish(stop));
+    if (!call_.bias_gradient) return;
+    const HeadGroups& heads = call_.bias.heads;
+    if (next == nullptr || call_.by_unit || heads.group(stop.row_group, 0) != heads.group(next->row_group, 0)) {
+      bias_sums_.hand_over(leftovers_.bias[stop.unit]);
     }
   }
 
-  // Packed positions begin .. end - 1 of a key row; their sums start at zero.
-  void pack_row(const Stop& stop, const Step& step, E* row, int64_t begin, int64_t end) {
-    const T* const keys = call_.keys.template row<const T>(stop, step.z, step.y);
-    const int64_t* const at = call_.keys.at.data();
-    for (int64_t i = begin; i < end && call_.has_dots; i += W) {
-      transpose(keys, at + i, static_cast<int>(std::min<int64_t>(W, end - i)), E(1), row + i, stride_);
-    }
-    if (call_.has_query_sums) {
-      pack_natural<S>(keys, at + begin, end - begin, call_.dim, row + natural_at_ + begin * channels_, channels_);
-    }
-    if (call_.has_key_sums) {
-      std::fill(row + sums_at_ + begin * channels_, row + sums_at_ + end * channels_, E(0));
-    }
-  }
-
-  // Pairs are left as they are: their products are scaled.
-  void transpose(const T* row, const int64_t* offset, int n, E factor, E* dst, int64_t stride) const {
-    if constexpr (O::kWidth == 1) {
-      pack_transposed<S>(row, offset, n, call_.dim, factor, dst, stride);
-    } else {
-      pack_transposed_pairs<O>(row, offset, n, call_.dim, dst, stride);
-    }
-  }
-
-  void plan_prefetch(const Stop& stop) {
+  void plan_prefetch(const Stop& stop, Prefetch& prefetch) const {
     const Block& block = stop.block;
     const int64_t query = block.first_query, last_query = block.last_query;
     const int64_t most = (last_query - query) * std::max(call_.dim, p_.slots());
@@ -180,7 +127,7 @@ class UnfusedWorker {
         const auto add = [&](auto kind, const Layout& layout, int64_t dim) {
           using U = typename decltype(kind)::type;
           if (layout.view.data == nullptr) return;
-          prefetch_.add(layout.template query_row<U>(stop, i, member), layout, query, last_query, dim);
+          prefetch.add(layout.template query_row<U>(stop, i, member), layout, query, last_query, dim);
         };
         add(Kind<const T>(), call_.queries, call_.dim);
         add(Kind<T>(), call_.dots, p_.slots());
@@ -188,12 +135,7 @@ class UnfusedWorker {
         add(Kind<T>(), call_.query_sums, call_.dim);
       }
     }
-    for (const Step& step : block.steps) {
-      if (step.first > 0) continue;
-      const bool held = !stop.new_unit && ring_.holds(step.z, step.y);
-      prefetch_.add(call_.keys.template row<const T>(stop, step.z, step.y), call_.keys,
-                    held ? packed_ : block.first_key, block.last_key, call_.dim);
-    }
+    rows_.template plan_prefetch<T>(stop, {{&call_.keys, call_.dim}}, prefetch);
   }
 
   void run_tile(const Stop& stop, const Tile& tile, int64_t member) {
@@ -237,6 +179,37 @@ class UnfusedWorker {
         fill_missing(tile, block, block.chunks[c], E(0));
         sum_chunk(stop, tile, member, c);
       }
+    }
+  }
+
+  void join_seams(const Units& units, int64_t first_unit) {
+    cpu::NATTEN_ISA::join_seams<E>(p_, call_.plan, units, first_unit, leftovers_.seams, channels_, /*value_channels=*/0,
+                                   [&](const Stop& stop, int64_t z, int64_t y, const E* keys, const E*, int64_t begin,
+                                       int64_t end) { write_key_sums(stop, z, y, keys, begin, end); });
+  }
+
+ private:
+  // Packed positions begin .. end - 1 of a key row; their sums start at zero.
+  void pack_row(const Stop& stop, const Step& step, E* row, int64_t begin, int64_t end) {
+    const T* const keys = call_.keys.template row<const T>(stop, step.z, step.y);
+    const int64_t* const at = call_.keys.at.data();
+    for (int64_t i = begin; i < end && call_.has_dots; i += W) {
+      transpose(keys, at + i, static_cast<int>(std::min<int64_t>(W, end - i)), E(1), row + i, stride_);
+    }
+    if (call_.has_query_sums) {
+      pack_natural<S>(keys, at + begin, end - begin, call_.dim, row + natural_at_ + begin * channels_, channels_);
+    }
+    if (call_.has_key_sums) {
+      std::fill(row + sums_at_ + begin * channels_, row + sums_at_ + end * channels_, E(0));
+    }
+  }
+
+  // Pairs are left as they are: their products are scaled.
+  void transpose(const T* row, const int64_t* offset, int n, E factor, E* dst, int64_t stride) const {
+    if constexpr (O::kWidth == 1) {
+      pack_transposed<S>(row, offset, n, call_.dim, factor, dst, stride);
+    } else {
+      pack_transposed_pairs<O>(row, offset, n, call_.dim, dst, stride);
     }
   }
 
@@ -319,39 +292,14 @@ class UnfusedWorker {
     }
   }
 
-  void finish_unit(const Stop& stop, const Stop* next) {
-    if (call_.has_key_sums) {
-      ring_.visit_all([&](int64_t z, int64_t y, E* row) { flush(stop, z, y, row); });
-    }
-    if (!call_.bias_gradient) return;
-    const HeadGroups& heads = call_.bias.heads;
-    if (next == nullptr || call_.by_unit || heads.group(stop.row_group, 0) != heads.group(next->row_group, 0)) {
-      bias_sums_.hand_over(leftovers_.bias[stop.unit]);
-    }
-  }
-
-  // A key row that no later block sees.
-  void flush(const Stop& stop, int64_t z, int64_t y, const E* row) {
-    if (stop.group.strips > 0) {
-      flush_range(stop, z, y, row, done_, reached_);
-    } else {
-      flush_range(stop, z, y, row, 0, length_);
-    }
-  }
-
-  // Writes finished key sums, or leaves this slab's share of them.
-  void flush_range(const Stop& stop, int64_t z, int64_t y, const E* row, int64_t begin, int64_t end) {
-    const Range own = ownership_.of(stop.group.key_row(z, y));
-    const int64_t first = std::clamp(own.begin, begin, end), last = std::clamp(own.end, first, end);
-    leave(stop, z, y, row + sums_at_, begin, first);
-    write_key_sums(stop, z, y, row + sums_at_, first, last);
-    leave(stop, z, y, row + sums_at_, last, end);
-  }
-
-  void leave(const Stop& stop, int64_t z, int64_t y, const E* sums, int64_t begin, int64_t end) {
-    if (begin == end) return;
-    leftovers_.seams[stop.unit].push_back(
-        {z, y, begin, end, std::vector<E>(sums + begin * channels_, sums + end * channels_), {}});
+  // Takes positions of a key row that no later block sees: see KeyRows.
+  auto finish(const Stop& stop) {
+    return [&](int64_t z, int64_t y, const E* row, int64_t begin, int64_t end) {
+      if (!call_.has_key_sums) return;
+      settle(ownership_.of(stop.group.key_row(z, y)), z, y, row + sums_at_, channels_, row, /*value_channels=*/0, begin,
+             end, leftovers_.seams[stop.unit],
+             [&](const E* keys, const E*, int64_t first, int64_t last) { write_key_sums(stop, z, y, keys, first, last); });
+    };
   }
 
   // from: of position 0.
@@ -370,13 +318,10 @@ class UnfusedWorker {
   LaneBias<E> lane_bias_;
   Leftovers<E>& leftovers_;
   const int64_t length_, channels_, stride_, dims_, natural_at_, sums_at_, row_size_;
-  Ring<E> ring_;
+  KeyRows<E> rows_;
   Prefetch prefetch_;
   BiasSums<S, E> bias_sums_;
   Ownership ownership_;
-  int64_t packed_ = 0;              // positions of the key row at hand that are packed; of all others the whole row is
-  int64_t done_ = 0, reached_ = 0;  // of a strip's key row: sums before done_ are written, from reached_ on none
-  std::vector<E*> rows_;            // of each step: its packed row, its keys, its sums
   std::vector<SumStep<E>> reads_, writes_;
   SlotMap slots_;
   Buffer<E> q_tile_, q_natural_, scores_, partial_;
