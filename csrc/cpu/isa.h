@@ -39,7 +39,8 @@ inline int64_t threads_of(bool fixed) { return fixed ? 4 : at::get_num_threads()
 
 template <class S>
 RowPlan plan_of(const Problem& p, bool fixed) {
-  return RowPlan(p.axis[2], lines_per_row(p, S::kLanes, threads_of(fixed)), S::kLanes, picks_of<S>());
+  return RowPlan(p.axis[2], lines_per_row(p, S::kLanes, threads_of(fixed), least_memory_bytes), S::kLanes,
+                 picks_of<S>());
 }
 
 inline bool is_empty(const Problem& p) { return p.batch * p.heads * p.tokens() == 0; }

@@ -33,4 +33,7 @@ bool use_instruction_set(const char* name);
 // Bytes of one thread's bias vectors, 64 MB: the tiled drivers take no more. Tests lower it.
 extern std::atomic<double> most_bias_bytes;
 
+// Bytes from which on a call's tensors count as coming from memory and not from a cache, 10 MB. Tests lower it.
+extern std::atomic<double> least_memory_bytes;
+
 }  // namespace natten::cpu

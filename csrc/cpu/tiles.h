@@ -215,9 +215,25 @@ struct HeadGroups {
   }
 };
 
-// How many (batch, key head) pairs share a packed row: the fewest that fill the lanes best.
+// Whether all key heads of a sample should share a packed row, full lanes or not: tokens are then read as they lie in
+// memory, no line or page twice. That pays where the call's tensors, of from_memory bytes at least, do not come from a
+// cache, and the packed key rows stay in one.
+inline bool whole_tokens_pay(const Problem& p, int width, int64_t threads, double from_memory) {
+  constexpr int64_t second_level = 448 << 10;  // bytes, of cores that have little
+  const Axis &plane = p.axis[0], &row = p.axis[1];
+  const int64_t planes = (plane.length + plane.dilation - 1) / plane.dilation;
+  const int64_t rows = (row.length + row.dilation - 1) / row.dilation;
+  const int64_t key_rows =
+      plane.kernel > 1 ? std::min(planes, plane.kernel) * rows : std::min(rows, row.kernel + kRows - 1);
+  const int64_t positions = p.kv_heads * p.axis[2].length, token = (p.dim + p.value_dim) * sizeof(float);
+  return positions <= 32 * width && p.batch * plane.dilation * row.dilation >= threads &&
+         key_rows * positions * token <= second_level &&
+         static_cast<double>(p.batch * p.tokens() * (p.heads + p.kv_heads) * token) >= from_memory;
+}
+
+// How many (batch, key head) pairs share a packed row: the fewest that fill the lanes best, or a sample's all.
 // Pairs of one row are neighbours in batch * kv_heads, so the number divides kv_heads or is a multiple of it.
-inline int64_t lines_per_row(const Problem& p, int width, int64_t threads) {
+inline int64_t lines_per_row(const Problem& p, int width, int64_t threads, double from_memory) {
   const int64_t pairs = p.batch * p.kv_heads, length = p.axis[2].length;
   // Of a unit at least. Where units are fewer than threads they are cut between blocks, and what is packed twice at the
   // seams must be little beside what full lanes gain.
@@ -234,6 +250,7 @@ inline int64_t lines_per_row(const Problem& p, int width, int64_t threads) {
     const double fill = static_cast<double>(lines * length) / static_cast<double>(vectors * width);
     if (fill > best_fill + 0.04) best = lines, best_fill = fill;
   }
+  if (best < p.kv_heads && whole_tokens_pay(p, width, threads, from_memory)) return p.kv_heads;
   return best;
 }
 

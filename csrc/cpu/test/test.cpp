@@ -284,6 +284,7 @@ int run(int configurations, unsigned seed, const char* set) {
     const ScalarType type = types[random() % 7];
     at::set_num_threads(1 + random() % 3);
     most_bias_bytes = random() % 4 == 0 ? 1e4 : 64e6;  // some in parts, some by the general drivers
+    least_memory_bytes = random() % 2 == 0 ? 0 : 10e6;
     try {
       switch (type) {
         case ScalarType::Float:
