@@ -140,7 +140,7 @@ class BackwardWorker {
       for (int64_t member = 0; member < call_.members; ++member) {
         prefetch.add(call_.q.template query_row<const T>(stop, i, member), call_.q, query, last_query, p_.dim);
         prefetch.add(call_.dout.template query_row<const T>(stop, i, member), call_.dout, query, last_query,
-                      p_.value_dim);
+                     p_.value_dim);
         prefetch.add(call_.dq.template query_row<T>(stop, i, member), call_.dq, query, last_query, p_.dim);
       }
     }
@@ -235,8 +235,7 @@ class BackwardWorker {
   auto finish(const Stop& stop) {
     return [&](int64_t z, int64_t y, const E* row, int64_t begin, int64_t end) {
       settle(ownership_.of(stop.group.key_row(z, y)), z, y, row + dk_at_, channels_, row + dv_at_, value_channels_,
-             begin, end, leftovers_.seams[stop.unit],
-             [&](const E* keys, const E* values, int64_t first, int64_t last) {
+             begin, end, leftovers_.seams[stop.unit], [&](const E* keys, const E* values, int64_t first, int64_t last) {
                write_keys(stop, z, y, keys, values, first, last);
              });
     };

@@ -1,5 +1,5 @@
-// The key rows that a driver has at hand: packed once, kept in a ring while blocks need them, and finished when no later
-// block does. Of a strip's row (see blocks.h) only the positions from `done` to `reached` are at hand.
+// The key rows that a driver has at hand: packed once, kept in a ring while blocks need them, and finished when no
+// later block does. Of a strip's row (see blocks.h) only the positions from `done` to `reached` are at hand.
 #pragma once
 
 #include "layout.h"
@@ -81,13 +81,14 @@ class KeyRows {
   const int64_t length_;
   const int width_;
   Ring<E> ring_;
-  int64_t packed_ = 0;              // positions of the key row at hand that are packed; of all others the whole row is
-  int64_t done_ = 0, reached_ = 0;  // of a strip's key row: before done_ all is finished, from reached_ on nothing begun
+  int64_t packed_ = 0;  // positions of the key row at hand that are packed; of all others the whole row is
+  int64_t done_ = 0,
+          reached_ = 0;  // of a strip's key row: before done_ all is finished, from reached_ on nothing begun
   std::vector<E*> rows_;
 };
 
-// Runs a worker over the blocks of units begin .. end - 1: while one block is computed, the next one's rows are fetched.
-// The worker has
+// Runs a worker over the blocks of units begin .. end - 1: while one block is computed, the next one's rows are
+// fetched. The worker has
 //   begin(stop)                   ready for the block: its keys packed
 //   plan_prefetch(stop, prefetch) what the block will read and write
 //   turns(stop)                   calls of prefetch.turn() that the block makes, about

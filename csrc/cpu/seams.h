@@ -59,8 +59,8 @@ class Ownership {
   std::vector<char> shared_;  // key rows; empty: none is
 };
 
-// Finished gradients of positions begin .. end - 1 of a key row: write(keys, values, first, last) for those that the slab
-// sees alone, seams for the rest. keys and values are those of position 0.
+// Finished gradients of positions begin .. end - 1 of a key row: write(keys, values, first, last) for those that the
+// slab sees alone, seams for the rest. keys and values are those of position 0.
 template <class E, class Write>
 void settle(const Range& own, int64_t z, int64_t y, const E* keys, int64_t channels, const E* values,
             int64_t value_channels, int64_t begin, int64_t end, std::vector<Seam<E>>& seams, const Write& write) {

@@ -154,7 +154,8 @@ void sum_channels(const SumJob<E>& job, const Output<E, T>& out, int lanes, int6
   const int together = S::sum_rows(out.row_count, N);
   const auto rows_at = [&](int first, auto count) {
     constexpr int R = decltype(count)::value;
-    if constexpr (S::sum_rows(1, N) == R || S::sum_rows(2, N) == R || S::sum_rows(3, N) == R || S::sum_rows(4, N) == R) {
+    if constexpr (S::sum_rows(1, N) == R || S::sum_rows(2, N) == R || S::sum_rows(3, N) == R ||
+                  S::sum_rows(4, N) == R) {
       if (together == R) sum_rows<S, O, E, T, N, R>(job, out, first, lanes, channel, between);
     }
   };

@@ -297,8 +297,9 @@ class UnfusedWorker {
     return [&](int64_t z, int64_t y, const E* row, int64_t begin, int64_t end) {
       if (!call_.has_key_sums) return;
       settle(ownership_.of(stop.group.key_row(z, y)), z, y, row + sums_at_, channels_, row, /*value_channels=*/0, begin,
-             end, leftovers_.seams[stop.unit],
-             [&](const E* keys, const E*, int64_t first, int64_t last) { write_key_sums(stop, z, y, keys, first, last); });
+             end, leftovers_.seams[stop.unit], [&](const E* keys, const E*, int64_t first, int64_t last) {
+               write_key_sums(stop, z, y, keys, first, last);
+             });
     };
   }
 
