@@ -1,6 +1,7 @@
 package blocks_test
 
 import (
+	"slices"
 	"fmt"
 	"math"
 	"testing"
@@ -101,7 +102,8 @@ func TestDropPathDropsWholeSamples(t *testing.T) {
 	dropped := 0
 	for i := range samples {
 		factor := 1 / 0.75
-		if trained[i*size] == 0 {
+		// A single element may come out unchanged because its branch is less than it rounds off.
+		if !slices.ContainsFunc(trained[i*size:(i+1)*size], func(x float64) bool { return x != 0 }) {
 			factor, dropped = 0, dropped+1
 		}
 		for j := i * size; j < (i+1)*size; j++ {
