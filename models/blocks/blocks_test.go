@@ -1,9 +1,9 @@
 package blocks_test
 
 import (
-	"slices"
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
