@@ -38,6 +38,15 @@ class BiasSums {
     }
   }
 
+  // At a unit's end. The next unit goes on adding where it is of the same heads, unless sums are by unit.
+  void finish_unit(const Stop& stop, const Stop* next, bool by_unit, std::vector<E>& sums) {
+    const HeadGroups& heads = bias_.heads;
+    const bool goes_on =
+        next != nullptr && !by_unit && heads.group(stop.row_group, 0) == heads.group(next->row_group, 0);
+    if (!goes_on) hand_over(sums);
+  }
+
+ private:
   // Folds the lanes' sums into [member][line][entry] and starts again.
   void hand_over(std::vector<E>& sums) {
     sums.assign(bias_.heads.per_key * plan_.lines * bias_.entries, E(0));
@@ -60,7 +69,6 @@ class BiasSums {
     clear();
   }
 
- private:
   void clear() { std::fill(lanes_.data(), lanes_.data() + bias_.heads.per_key * member_size_, E(0)); }
 
   const RowPlan& plan_;

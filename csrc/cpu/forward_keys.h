@@ -63,7 +63,7 @@ class ForwardKeys {
   }
 
   bool fits_ahead(const Block& block) const {
-    return (block.last_query - block.first_query) * call_.p.dim * static_cast<int64_t>(sizeof(T)) <= kMostAhead;
+    return cpu::NATTEN_ISA::fits_ahead(block, call_.p.dim * static_cast<int64_t>(sizeof(T)));
   }
 
   // The block's rows of all four tensors.

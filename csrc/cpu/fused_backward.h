@@ -126,16 +126,13 @@ class BackwardWorker {
   int64_t turns(const Stop& stop) const { return stop.block.turns<S>(2, sum_turns<S>(stop.block.rows, channels_)); }
   void finish_unit(const Stop& stop, const Stop* next) {
     rows_.leave_all(stop, finish(stop));
-    const HeadGroups& heads = call_.bias.heads;
-    const bool last =
-        next == nullptr || call_.by_unit || heads.group(stop.row_group, 0) != heads.group(next->row_group, 0);
-    if (last && call_.bias_gradient) bias_sums_.hand_over(leftovers_.bias[stop.unit]);
+    if (call_.bias_gradient) bias_sums_.finish_unit(stop, next, call_.by_unit, leftovers_.bias[stop.unit]);
   }
 
   void plan_prefetch(const Stop& stop, Prefetch& prefetch) const {
     const Block& block = stop.block;
     const int64_t query = block.first_query, last_query = block.last_query;
-    if ((last_query - query) * p_.dim * static_cast<int64_t>(sizeof(T)) > kMostAhead) return;
+    if (!fits_ahead(block, p_.dim * static_cast<int64_t>(sizeof(T)))) return;
     for (int i = 0; i < (block.stacked ? 1 : block.rows); ++i) {
       for (int64_t member = 0; member < call_.members; ++member) {
         prefetch.add(call_.q.template query_row<const T>(stop, i, member), call_.q, query, last_query, p_.dim);

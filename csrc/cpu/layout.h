@@ -9,7 +9,11 @@
 namespace natten::cpu {
 namespace NATTEN_ISA {
 
-constexpr int64_t kMostAhead = 65536;  // bytes of a block's rows; longer ones would push each other out of the cache
+// Whether the rows of a block are fetched ahead, of a tensor with so many bytes for each query: longer ones would push
+// each other out of the cache.
+inline bool fits_ahead(const Block& block, int64_t bytes) {
+  return (block.last_query - block.first_query) * bytes <= 65536;
+}
 
 // A tensor's rows as the walk meets them. Row groups differ in where their first line starts, not in the rest: their
 // lines divide the heads of a sample, or are those of whole samples.

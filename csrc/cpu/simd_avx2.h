@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "registers.h"
+
 namespace natten::cpu {
 namespace NATTEN_ISA {
 
@@ -15,17 +17,10 @@ template <class E>
 struct Simd;
 
 template <>
-struct Simd<float> {
+struct Simd<float> : Registers16 {
   using Vector = __m256;
   using Index = __m256i;
   static constexpr int kLanes = 8;
-  // Sixteen registers, and eight sums at least keep the multipliers busy: four query rows leave room for three offsets,
-  // two or three rows for four, or for four vectors of channels.
-  static constexpr int offsets(int rows) { return rows == 1 ? 8 : rows == 4 ? 3 : 4; }
-  static constexpr int kAccumulators = 8;
-  static constexpr int kSumVectors = 4;
-  static constexpr int sum_rows(int rows, int vectors) { return rows == 4 && vectors == 4 ? 2 : rows; }
-  static constexpr int kScatterVectors = 2;
   // A load and a permute for each offset cost less than a choice out of two vectors.
   static constexpr bool kNearPicks = true;
 

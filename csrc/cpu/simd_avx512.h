@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "registers.h"
+
 namespace natten::cpu {
 namespace NATTEN_ISA {
 
@@ -14,17 +16,11 @@ template <class E>
 struct Simd;
 
 template <>
-struct Simd<float> {
+struct Simd<float> : Registers32 {
   using Vector = __m512;
   using Index = __m512i;
   static constexpr int kLanes = 16;
-  // Registers for the accumulators of one block of products.
-  static constexpr int offsets(int) { return 4; }  // window offsets at a time in q k^T, of so many rows
-  static constexpr int kPickedOffsets = 4;         // where lanes pick their keys
-  static constexpr int kAccumulators = 16;         // vectors at a time in p v
-  static constexpr int kSumVectors = 4;            // of them along the channels, at most
-  static constexpr int sum_rows(int rows, int) { return rows == 1 ? 1 : 4; }  // query rows that share a value
-  static constexpr int kScatterVectors = 4;
+  static constexpr int kPickedOffsets = 4;   // window offsets at a time where lanes pick their keys
   static constexpr bool kNearPicks = false;  // one instruction picks out of two vectors
 
   static Vector zero() { return _mm512_setzero_ps(); }

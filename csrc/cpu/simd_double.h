@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "registers.h"
+
 namespace natten::cpu {
 namespace NATTEN_ISA {
 
@@ -36,16 +38,11 @@ inline typename S::Vector log2_by_lane(typename S::Vector x) {
 #if defined(__AVX512F__)
 
 template <>
-struct Simd<double> {
+struct Simd<double> : Registers32 {
   using Vector = __m512d;
   using Index = __m512i;
   static constexpr int kLanes = 8;
-  static constexpr int offsets(int) { return 4; }
   static constexpr int kPickedOffsets = 4;
-  static constexpr int kAccumulators = 16;
-  static constexpr int kSumVectors = 4;
-  static constexpr int sum_rows(int rows, int) { return rows == 1 ? 1 : 4; }
-  static constexpr int kScatterVectors = 4;
   static constexpr bool kNearPicks = false;
 
   static Vector zero() { return _mm512_setzero_pd(); }
@@ -105,15 +102,10 @@ struct Simd<double> {
 #elif defined(__AVX2__)
 
 template <>
-struct Simd<double> {
+struct Simd<double> : Registers16 {
   using Vector = __m256d;
   using Index = __m256i;  // of the halves of each lane, as 32-bit permutes have it
   static constexpr int kLanes = 4;
-  static constexpr int offsets(int rows) { return rows == 1 ? 8 : rows == 4 ? 3 : 4; }
-  static constexpr int kAccumulators = 8;
-  static constexpr int kSumVectors = 4;
-  static constexpr int sum_rows(int rows, int vectors) { return rows == 4 && vectors == 4 ? 2 : rows; }
-  static constexpr int kScatterVectors = 2;
   static constexpr bool kNearPicks = true;
 
   static Vector zero() { return _mm256_setzero_pd(); }
@@ -174,16 +166,11 @@ struct Simd<double> {
 #else
 
 template <>
-struct Simd<double> {
+struct Simd<double> : Registers32 {
   using Vector = float64x2_t;
   using Index = uint32x4_t;  // of the halves of each lane
   static constexpr int kLanes = 2;
-  static constexpr int offsets(int) { return 4; }
   static constexpr int kPickedOffsets = 2;  // two vectors hold no more
-  static constexpr int kAccumulators = 16;
-  static constexpr int kSumVectors = 4;
-  static constexpr int sum_rows(int rows, int) { return rows == 1 ? 1 : 4; }
-  static constexpr int kScatterVectors = 4;
   static constexpr bool kNearPicks = false;
 
   static Vector zero() { return vdupq_n_f64(0); }

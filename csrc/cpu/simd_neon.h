@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "registers.h"
+
 namespace natten::cpu {
 namespace NATTEN_ISA {
 
@@ -15,17 +17,11 @@ template <class E>
 struct Simd;
 
 template <>
-struct Simd<float> {
+struct Simd<float> : Registers32 {
   using Vector = float32x4_t;
   using Index = uint32x4_t;
   static constexpr int kLanes = 4;
-  // Thirty-two registers, four to eight cycles of latency on two to four pipes.
-  static constexpr int offsets(int) { return 4; }
   static constexpr int kPickedOffsets = 4;
-  static constexpr int kAccumulators = 16;
-  static constexpr int kSumVectors = 4;
-  static constexpr int sum_rows(int rows, int) { return rows == 1 ? 1 : 4; }
-  static constexpr int kScatterVectors = 4;
   static constexpr bool kNearPicks = false;
 
   static Vector zero() { return vdupq_n_f32(0); }

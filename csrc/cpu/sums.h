@@ -120,6 +120,9 @@ void sum_columns(SumJob<E> job, Output<E, T> out, int lanes, int64_t channel, in
   }
 }
 
+// Vectors of channels at a time, at most.
+constexpr int kSumVectors = 4;
+
 // Query columns that `rows` rows take at a time, with n vectors of channels.
 template <class S>
 constexpr int columns_at_a_time(int rows, int n) {
@@ -129,14 +132,15 @@ constexpr int columns_at_a_time(int rows, int n) {
 // Calls of between() for a whole tile.
 template <class S>
 int64_t sum_turns(int rows, int64_t padded_channels) {
-  const int64_t vectors = padded_channels / S::kLanes, pieces = (vectors + S::kSumVectors - 1) / S::kSumVectors;
+  const int64_t vectors = padded_channels / S::kLanes, pieces = (vectors + kSumVectors - 1) / kSumVectors;
   const int n = static_cast<int>((vectors + pieces - 1) / pieces), together = S::sum_rows(rows, n);
   return pieces * ((rows + together - 1) / together) * (S::kLanes / columns_at_a_time<S>(together, n));
 }
 
 // N vectors of channels of rows first .. first + R - 1.
 template <class S, class O, class E, class T, int N, int R, class Between>
-void sum_rows(SumJob<E> job, Output<E, T> out, int first, int lanes, int64_t channel, const Between& between) {
+void sum_rows(SumJob<E> job, Output<E, T> out, int first, int lanes, int64_t channel, int64_t chain,
+              const Between& between) {
   job.first_row = first;
   job.scores += first * job.row_stride;
   out.rescale += first * S::kLanes;
@@ -145,18 +149,19 @@ void sum_rows(SumJob<E> job, Output<E, T> out, int first, int lanes, int64_t cha
   out.offset += first * out.offset_row;
   out.row_count -= first;
   std::copy(out.rows + first, out.rows + kRows, out.rows);
-  sum_columns<S, O, E, T, R, N, columns_at_a_time<S>(R, N)>(job, out, lanes, channel, steps_per_chain(job), between);
+  sum_columns<S, O, E, T, R, N, columns_at_a_time<S>(R, N)>(job, out, lanes, channel, chain, between);
 }
 
 // N vectors of channels of a tile, as many rows at a time as share a value.
 template <class S, class O, class E, class T, int N, class Between>
-void sum_channels(const SumJob<E>& job, const Output<E, T>& out, int lanes, int64_t channel, const Between& between) {
+void sum_channels(const SumJob<E>& job, const Output<E, T>& out, int lanes, int64_t channel, int64_t chain,
+                  const Between& between) {
   const int together = S::sum_rows(out.row_count, N);
   const auto rows_at = [&](int first, auto count) {
     constexpr int R = decltype(count)::value;
     if constexpr (S::sum_rows(1, N) == R || S::sum_rows(2, N) == R || S::sum_rows(3, N) == R ||
                   S::sum_rows(4, N) == R) {
-      if (together == R) sum_rows<S, O, E, T, N, R>(job, out, first, lanes, channel, between);
+      if (together == R) sum_rows<S, O, E, T, N, R>(job, out, first, lanes, channel, chain, between);
     }
   };
   for (int first = 0; first < out.row_count; first += together) {
@@ -171,16 +176,16 @@ void sum_channels(const SumJob<E>& job, const Output<E, T>& out, int lanes, int6
 template <class S, class O, class E, class T, class Between>
 void sum_tile(const SumJob<E>& job, const Output<E, T>& out, int lanes, int64_t padded_channels,
               const Between& between) {
-  constexpr int W = S::kLanes, N = S::kSumVectors;
-  const int64_t vectors = padded_channels / W, pieces = (vectors + N - 1) / N;
-  static_assert(N == 4);
+  constexpr int W = S::kLanes;
+  const int64_t vectors = padded_channels / W, pieces = (vectors + kSumVectors - 1) / kSumVectors;
+  const int64_t chain = steps_per_chain(job);
   int64_t channel = 0;
   for (int64_t piece = 0; piece < pieces; ++piece) {
     const int64_t n = vectors * (piece + 1) / pieces - channel / W;
-    if (n == 4) sum_channels<S, O, E, T, 4>(job, out, lanes, channel, between);
-    if (n == 3) sum_channels<S, O, E, T, 3>(job, out, lanes, channel, between);
-    if (n == 2) sum_channels<S, O, E, T, 2>(job, out, lanes, channel, between);
-    if (n == 1) sum_channels<S, O, E, T, 1>(job, out, lanes, channel, between);
+    if (n == 4) sum_channels<S, O, E, T, 4>(job, out, lanes, channel, chain, between);
+    if (n == 3) sum_channels<S, O, E, T, 3>(job, out, lanes, channel, chain, between);
+    if (n == 2) sum_channels<S, O, E, T, 2>(job, out, lanes, channel, chain, between);
+    if (n == 1) sum_channels<S, O, E, T, 1>(job, out, lanes, channel, chain, between);
     channel += n * W;
   }
 }

@@ -110,18 +110,13 @@ class UnfusedWorker {
   }
   void finish_unit(const Stop& stop, const Stop* next) {
     rows_.leave_all(stop, finish(stop));
-    if (!call_.bias_gradient) return;
-    const HeadGroups& heads = call_.bias.heads;
-    if (next == nullptr || call_.by_unit || heads.group(stop.row_group, 0) != heads.group(next->row_group, 0)) {
-      bias_sums_.hand_over(leftovers_.bias[stop.unit]);
-    }
+    if (call_.bias_gradient) bias_sums_.finish_unit(stop, next, call_.by_unit, leftovers_.bias[stop.unit]);
   }
 
   void plan_prefetch(const Stop& stop, Prefetch& prefetch) const {
     const Block& block = stop.block;
     const int64_t query = block.first_query, last_query = block.last_query;
-    const int64_t most = (last_query - query) * std::max(call_.dim, p_.slots());
-    if (most * static_cast<int64_t>(sizeof(T)) > kMostAhead) return;
+    if (!fits_ahead(block, std::max(call_.dim, p_.slots()) * static_cast<int64_t>(sizeof(T)))) return;
     for (int i = 0; i < (block.stacked ? 1 : block.rows); ++i) {
       for (int64_t member = 0; member < call_.members; ++member) {
         const auto add = [&](auto kind, const Layout& layout, int64_t dim) {
