@@ -104,10 +104,24 @@ struct Group {
   int64_t key_row(int64_t z, int64_t y) const { return z * size1 + y; }
 };
 
+// Whether blocks are strips: no window spans a slow axis.
+inline bool by_strips(const Problem& p) { return p.axis[0].kernel == 1 && p.axis[1].kernel == 1; }
+
 inline Group group_at(const Problem& p, const RowPlan& plan, int64_t residue0, int64_t residue1) {
-  const bool flat = p.axis[0].kernel == 1 && p.axis[1].kernel == 1;
   return {residue0, residue1, group_size(p.axis[0], residue0), group_size(p.axis[1], residue1),
-          flat ? static_cast<int64_t>(plan.strips.size()) : 0};
+          by_strips(p) ? static_cast<int64_t>(plan.strips.size()) : 0};
+}
+
+// Positions of a key row that are at hand at a time: all of them, or of a strip's what a few strips need, so that they
+// stay in the second-level cache however long the row is.
+inline int64_t room_of(const Problem& p, const RowPlan& plan) {
+  const int64_t width = plan.width, whole = round_up(plan.length(), width);
+  if (!by_strips(p)) return whole;
+  int64_t most = 0;
+  for (const Strip& strip : plan.strips) {
+    most = std::max(most, round_up(strip.last_key, width) - strip.first_key / width * width);
+  }
+  return std::min(whole, 2 * most + 16 * width);
 }
 
 // So many steps `count` window offsets of a key row take.

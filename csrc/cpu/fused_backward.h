@@ -73,19 +73,18 @@ class BackwardWorker {
         bias_(call.p, call.plan, call.bias),
         leftovers_(leftovers),
         bias_sums_(call.plan, call.bias),
-        length_(call.plan.length()),
+        rows_(call.p, call.plan),
         channels_(round_up(call.p.dim, W)),
         value_channels_(round_up(call.p.value_dim, W)),
-        stride_(odd_lines<E>(round_up(length_, W))),
+        stride_(odd_lines<E>(rows_.room())),
         // One row of the ring: k and v transposed, k, and the gradients of k and v.
         dims_((call.p.dim + O::kWidth - 1) / O::kWidth),
         value_dims_((call.p.value_dim + O::kWidth - 1) / O::kWidth),
         v_at_(dims_ * stride_),
         natural_at_(v_at_ + value_dims_ * stride_),
-        dk_at_(natural_at_ + (length_ + call.p.axis[2].kernel) * channels_),
-        dv_at_(dk_at_ + (length_ + call.p.axis[2].kernel) * channels_),
-        row_size_(odd_lines<E>(dv_at_ + (length_ + call.p.axis[2].kernel) * value_channels_)),
-        rows_(length_, W),
+        dk_at_(natural_at_ + (rows_.room() + call.p.axis[2].kernel) * channels_),
+        dv_at_(dk_at_ + (rows_.room() + call.p.axis[2].kernel) * channels_),
+        row_size_(odd_lines<E>(dv_at_ + (rows_.room() + call.p.axis[2].kernel) * value_channels_)),
         q_tile_(dims_ * kRows * W),
         dout_tile_(value_dims_ * kRows * W),
         q_natural_(kRows * W * channels_),
@@ -110,7 +109,14 @@ class BackwardWorker {
     }
     rows_.visit(
         stop, [&](const Step& step, E* row, int64_t begin, int64_t end) { pack_row(stop, step, row, begin, end); },
-        finish(stop));
+        finish(stop),
+        [&](E* row, int64_t by, int64_t count) {
+          rows_.move_columns(row, by, count, dims_, stride_);
+          rows_.move_columns(row + v_at_, by, count, value_dims_, stride_);
+          rows_.move_rows(row + natural_at_, by, count, channels_);
+          rows_.move_rows(row + dk_at_, by, count, channels_);
+          rows_.move_rows(row + dv_at_, by, count, value_channels_);
+        });
     k_sums_.clear(), dk_sums_.clear(), dv_sums_.clear();
     const std::vector<Step>& steps = stop.block.steps;
     for (size_t s = 0; s < steps.size(); ++s) {
@@ -164,7 +170,7 @@ class BackwardWorker {
       if (!whole) compute_delta(stop, tile, member, i);
     }
     int64_t start[W];
-    for (int l = 0; l < W; ++l) start[l] = tile.base + (l < tile.lanes ? tile.index[l] : 0);
+    tile.starts(rows_.origin(), start);
     output.rescale = rescale_[0];
     output.inverse = scale_[0];
     output.partial = partial_.data();
@@ -209,14 +215,16 @@ class BackwardWorker {
     const T* const k_row = call_.k.template row<const T>(stop, step.z, step.y);
     const T* const v_row = call_.v.template row<const T>(stop, step.z, step.y);
     const int64_t *const k_at = call_.k.at.data(), *const v_at = call_.v.at.data();
+    const int64_t first = begin - rows_.origin(), last = end - rows_.origin();  // in the row
     for (int64_t i = begin; i < end; i += W) {
       const int n = static_cast<int>(std::min<int64_t>(W, end - i));
-      transpose(k_row, k_at + i, n, p_.dim, E(1), row + i, stride_);
-      transpose(v_row, v_at + i, n, p_.value_dim, E(1), row + v_at_ + i, stride_);
+      E* const to = row + i - rows_.origin();
+      transpose(k_row, k_at + i, n, p_.dim, E(1), to, stride_);
+      transpose(v_row, v_at + i, n, p_.value_dim, E(1), to + v_at_, stride_);
     }
-    pack_natural<S>(k_row, k_at + begin, end - begin, p_.dim, row + natural_at_ + begin * channels_, channels_);
-    std::fill(row + dk_at_ + begin * channels_, row + dk_at_ + end * channels_, E(0));
-    std::fill(row + dv_at_ + begin * value_channels_, row + dv_at_ + end * value_channels_, E(0));
+    pack_natural<S>(k_row, k_at + begin, end - begin, p_.dim, row + natural_at_ + first * channels_, channels_);
+    std::fill(row + dk_at_ + first * channels_, row + dk_at_ + last * channels_, E(0));
+    std::fill(row + dv_at_ + first * value_channels_, row + dv_at_ + last * value_channels_, E(0));
   }
 
   // Pairs are left as they are: their products are scaled.
@@ -231,19 +239,21 @@ class BackwardWorker {
   // Takes positions of a key row that no later block sees: see KeyRows.
   auto finish(const Stop& stop) {
     return [&](int64_t z, int64_t y, const E* row, int64_t begin, int64_t end) {
-      settle(ownership_.of(stop.group.key_row(z, y)), z, y, row + dk_at_, channels_, row + dv_at_, value_channels_,
-             begin, end, leftovers_.seams[stop.unit], [&](const E* keys, const E* values, int64_t first, int64_t last) {
-               write_keys(stop, z, y, keys, values, first, last);
+      const E* const keys = row + dk_at_ + (begin - rows_.origin()) * channels_;
+      const E* const values = row + dv_at_ + (begin - rows_.origin()) * value_channels_;
+      settle(ownership_.of(stop.group.key_row(z, y)), z, y, keys, channels_, values, value_channels_, begin, end,
+             leftovers_.seams[stop.unit], [&](const E* dk, const E* dv, int64_t first, int64_t last) {
+               write_keys(stop, z, y, dk, dv, first, last);
              });
     };
   }
 
-  // keys, values: of position 0.
+  // keys, values: of position `begin`.
   void write_keys(const Stop& stop, int64_t z, int64_t y, const E* keys, const E* values, int64_t begin, int64_t end) {
     unpack_natural<S>(call_.dk.template row<T>(stop, z, y), call_.dk.at.data() + begin, end - begin, p_.dim,
-                      keys + begin * channels_, channels_);
+                      keys, channels_);
     unpack_natural<S>(call_.dv.template row<T>(stop, z, y), call_.dv.at.data() + begin, end - begin, p_.value_dim,
-                      values + begin * value_channels_, value_channels_);
+                      values, value_channels_);
   }
 
   // lse in base 2; lanes without a query get weights of zero.
@@ -291,7 +301,7 @@ class BackwardWorker {
       job.chain = chain_of(dims_);
       job.factor = static_cast<E>(p_.scale * 1.4426950408889634);
       job.q = q_tile_.data() + step.low * W;
-      job.k = rows_[s] + tile.base + step.first;
+      job.k = rows_[s] + tile.base - rows_.origin() + step.first;
       job.bias = bias_base == nullptr ? nullptr : bias_base + step.bias_row * job.bias_row + step.first * job.bias_step;
       job.scores = weights_.data() + to;
       score<S, O>(job, step.high - step.low, step.count, fetch);
@@ -299,7 +309,7 @@ class BackwardWorker {
       job.chain = chain_of(value_dims_);
       job.factor = E(1);
       job.q = dout_tile_.data() + step.low * W;
-      job.k = rows_[s] + v_at_ + tile.base + step.first;
+      job.k += v_at_;
       job.bias = nullptr;
       job.scores = slopes_.data() + to;
       score<S, O>(job, step.high - step.low, step.count, fetch);
@@ -339,9 +349,8 @@ class BackwardWorker {
   LaneBias<E> bias_;
   Leftovers<E>& leftovers_;
   BiasSums<S, E> bias_sums_;
-  const int64_t length_, channels_, value_channels_, stride_, dims_, value_dims_, v_at_, natural_at_, dk_at_, dv_at_,
-      row_size_;
   KeyRows<E> rows_;
+  const int64_t channels_, value_channels_, stride_, dims_, value_dims_, v_at_, natural_at_, dk_at_, dv_at_, row_size_;
   Prefetch prefetch_;
   Ownership ownership_;
   std::vector<SumStep<E>> k_sums_, dk_sums_, dv_sums_;  // of each step

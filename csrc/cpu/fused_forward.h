@@ -158,7 +158,7 @@ class ForwardWorker {
     }
     if (!keys_.fits_ahead(block)) prefetch_lines(output, tile);
     int64_t start[W];
-    for (int l = 0; l < W; ++l) start[l] = tile.base + (l < tile.lanes ? tile.index[l] : 0);
+    tile.starts(keys_.origin(), start);
     output.rescale = rescale_[0];
     output.inverse = inverse_[0];
     output.partial = partial_.data();
@@ -215,7 +215,7 @@ class ForwardWorker {
     for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
       const Step& step = stop.block.steps[s];
       job.q = q_tile_.data() + step.low * W;
-      job.k = keys_.row(s) + tile.base + step.first;
+      job.k = keys_.row(s) + tile.base - keys_.origin() + step.first;
       job.bias = bias_base == nullptr ? nullptr : bias_base + step.bias_row * job.bias_row + step.first * job.bias_step;
       job.scores = scores_.data() + step.low * kRowStride + step.slot * W;
       score<S, O>(job, step.high - step.low, step.count, [&] { prefetch_.turn(); });

@@ -1,5 +1,6 @@
 // The key rows that a driver has at hand: packed once, kept in a ring while blocks need them, and finished when no
-// later block does. Of a strip's row (see blocks.h) only the positions from `done` to `reached` are at hand.
+// later block does. Of a strip's row (see blocks.h) only a stretch from the position `origin` on is at hand; it moves to
+// the row's beginning when its room is used up.
 #pragma once
 
 #include "layout.h"
@@ -10,8 +11,13 @@ namespace NATTEN_ISA {
 template <class E>
 class KeyRows {
  public:
-  // length: positions of a packed row, which are packed by whole vectors of `width`.
-  KeyRows(int64_t length, int width) : length_(length), width_(width) {}
+  KeyRows(const Problem& p, const RowPlan& plan)
+      : length_(plan.length()), room_(room_of(p, plan)), width_(plan.width) {}
+
+  // Positions that a row has room for: whole vectors.
+  int64_t room() const { return room_; }
+  // What lies at a row's beginning.
+  int64_t origin() const { return origin_; }
 
   // At a unit's first block.
   void reset(const Problem& p, const Stop& stop, int64_t row_size) { ring_.reset(p, stop.group, row_size); }
@@ -19,8 +25,9 @@ class KeyRows {
   // Makes room for what the block sees and packs what is not packed yet.
   //   pack(step, row, begin, end)    positions of a key row; begin lies on a whole vector
   //   finish(z, y, row, begin, end)  positions that no later block sees
-  template <class Pack, class Finish>
-  void visit(const Stop& stop, const Pack& pack, const Finish& finish) {
+  //   move(row, by, count)           `count` positions to the row's beginning, from `by` on: whole vectors
+  template <class Pack, class Finish, class Move>
+  void visit(const Stop& stop, const Pack& pack, const Finish& finish, const Move& move) {
     const Block& block = stop.block;
     rows_.clear();
     for (const Step& step : block.steps) {
@@ -29,13 +36,18 @@ class KeyRows {
       E* const row = ring_.row(step.z, step.y, fresh);
       if (fresh) {
         done_ = block.first_key;
-        packed_ = done_ / width_ * width_;
+        packed_ = origin_ = done_ / width_ * width_;
       }
       if (stop.group.strips > 0 && done_ < block.first_key) {
         finish(step.z, step.y, row, done_, block.first_key);
         done_ = block.first_key;
       }
       if (packed_ < block.last_key) {
+        if (round_up(block.last_key, width_) > origin_ + room_) {
+          const int64_t begin = done_ / width_ * width_;
+          move(row, begin - origin_, packed_ - begin);
+          origin_ = begin;
+        }
         const int64_t end = std::min(round_up(block.last_key, width_), length_);
         pack(step, row, packed_, end);
         packed_ = end;
@@ -48,6 +60,14 @@ class KeyRows {
   template <class Finish>
   void leave_all(const Stop& stop, const Finish& finish) const {
     ring_.visit_all([&](int64_t z, int64_t y, E* row) { leave(stop, z, y, row, finish); });
+  }
+
+  // Places `count` rows of a packed matrix, or columns of a transposed one, where its first `count` are.
+  static void move_rows(E* matrix, int64_t by, int64_t count, int64_t stride) {
+    std::memmove(matrix, matrix + by * stride, count * stride * sizeof(E));
+  }
+  static void move_columns(E* matrix, int64_t by, int64_t count, int64_t dims, int64_t stride) {
+    for (int64_t d = 0; d < dims; ++d) std::memmove(matrix + d * stride, matrix + d * stride + by, count * sizeof(E));
   }
 
   // Of each step of the block visited last: its packed row.
@@ -78,9 +98,10 @@ class KeyRows {
     }
   }
 
-  const int64_t length_;
+  const int64_t length_, room_;
   const int width_;
   Ring<E> ring_;
+  int64_t origin_ = 0;  // the first position at hand
   int64_t packed_ = 0;  // positions of the key row at hand that are packed; of all others the whole row is
   int64_t done_ = 0,
           reached_ = 0;  // of a strip's key row: before done_ all is finished, from reached_ on nothing begun

@@ -60,18 +60,19 @@ class Ownership {
 };
 
 // Finished gradients of positions begin .. end - 1 of a key row: write(keys, values, first, last) for those that the
-// slab sees alone, seams for the rest. keys and values are those of position 0.
+// slab sees alone, seams for the rest. keys and values are those of `begin`, or of `first`.
 template <class E, class Write>
 void settle(const Range& own, int64_t z, int64_t y, const E* keys, int64_t channels, const E* values,
             int64_t value_channels, int64_t begin, int64_t end, std::vector<Seam<E>>& seams, const Write& write) {
   const int64_t first = std::clamp(own.begin, begin, end), last = std::clamp(own.end, first, end);
   const auto leave = [&](int64_t from, int64_t to) {
     if (from == to) return;
-    seams.push_back({z, y, from, to, std::vector<E>(keys + from * channels, keys + to * channels),
-                     std::vector<E>(values + from * value_channels, values + to * value_channels)});
+    const int64_t low = from - begin, high = to - begin;
+    seams.push_back({z, y, from, to, std::vector<E>(keys + low * channels, keys + high * channels),
+                     std::vector<E>(values + low * value_channels, values + high * value_channels)});
   };
   leave(begin, first);
-  write(keys, values, first, last);
+  write(keys + (first - begin) * channels, values + (first - begin) * value_channels, first, last);
   leave(last, end);
 }
 
@@ -106,7 +107,7 @@ struct SeamSum {
 };
 
 // Adds up what the slabs of one unit, from first_unit on, left of the rows at their seams, in the slabs' order. Calls
-// write(stop, z, y, keys, values, begin, end) for every run of positions; keys and values are those of position 0.
+// write(stop, z, y, keys, values, begin, end) for every run of positions; keys and values are those of `begin`.
 template <class E, class Write>
 void join_seams(const Problem& p, const RowPlan& plan, const Units& units, int64_t first_unit,
                 const std::vector<std::vector<Seam<E>>>& seams, int64_t channels, int64_t value_channels,
@@ -122,8 +123,9 @@ void join_seams(const Problem& p, const RowPlan& plan, const Units& units, int64
   for (size_t row = 0; row < sums.size(); ++row) {
     const SeamSum<E>& sum = sums[row];
     const int64_t z = row / stop.group.size1, y = row % stop.group.size1;
-    sum.each_run(
-        [&](int64_t begin, int64_t end) { write(stop, z, y, sum.keys.data(), sum.values.data(), begin, end); });
+    sum.each_run([&](int64_t begin, int64_t end) {
+      write(stop, z, y, sum.keys.data() + begin * channels, sum.values.data() + begin * value_channels, begin, end);
+    });
   }
 }
 

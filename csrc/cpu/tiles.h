@@ -64,6 +64,12 @@ struct Tile {
   bool uniform = false;        // one head and one bias entry for all lanes, nothing missing: no table needed
   int pattern = -1;            // tiles of one pattern read the same bias entries
   std::vector<int32_t> index;  // start[l] - base
+
+  // Of each lane, where its window starts in a row that begins at position `origin`; of an empty one, where some does.
+  template <int W>
+  void starts(int64_t origin, int64_t (&start)[W]) const {
+    for (int l = 0; l < W; ++l) start[l] = base - origin + (l < lanes ? index[l] : 0);
+  }
 };
 
 // A run of tiles, and the packed positions of its queries and their keys. Stacked: up to kRows tiles of which each

@@ -60,16 +60,15 @@ class UnfusedWorker {
         p_(call.p),
         lane_bias_(call.p, call.plan, call.bias),
         leftovers_(leftovers),
-        length_(call.plan.length()),
+        rows_(call.p, call.plan),
         channels_(round_up(call.dim, W)),
-        stride_(odd_lines<E>(round_up(length_, W))),
+        stride_(odd_lines<E>(rows_.room())),
         dims_((call.dim + O::kWidth - 1) / O::kWidth),
         // One row of the ring, as far as it is wanted: keys transposed, keys, sums of queries.
         // Picks and shifted loads reach past the end of the transposed ones; what they find there is not used.
         natural_at_(call.has_dots ? dims_ * stride_ + odd_lines<E>(call.p.axis[2].kernel + 2 * W) : 0),
-        sums_at_(natural_at_ + (call.has_query_sums ? (length_ + call.p.axis[2].kernel) * channels_ : 0)),
-        row_size_(odd_lines<E>(sums_at_ + (call.has_key_sums ? (length_ + call.p.axis[2].kernel) * channels_ : 0))),
-        rows_(length_, W),
+        sums_at_(natural_at_ + (call.has_query_sums ? (rows_.room() + call.p.axis[2].kernel) * channels_ : 0)),
+        row_size_(odd_lines<E>(sums_at_ + (call.has_key_sums ? (rows_.room() + call.p.axis[2].kernel) * channels_ : 0))),
         bias_sums_(call.plan, call.bias),
         q_tile_(dims_ * kRows * W),
         q_natural_(kRows * W * channels_),
@@ -92,7 +91,12 @@ class UnfusedWorker {
     }
     rows_.visit(
         stop, [&](const Step& step, E* row, int64_t begin, int64_t end) { pack_row(stop, step, row, begin, end); },
-        finish(stop));
+        finish(stop),
+        [&](E* row, int64_t by, int64_t count) {
+          if (call_.has_dots) rows_.move_columns(row, by, count, dims_, stride_);
+          if (call_.has_query_sums) rows_.move_rows(row + natural_at_, by, count, channels_);
+          if (call_.has_key_sums) rows_.move_rows(row + sums_at_, by, count, channels_);
+        });
     reads_.clear(), writes_.clear();
     const std::vector<Step>& steps = stop.block.steps;
     for (size_t s = 0; s < steps.size(); ++s) {
@@ -188,14 +192,15 @@ class UnfusedWorker {
   void pack_row(const Stop& stop, const Step& step, E* row, int64_t begin, int64_t end) {
     const T* const keys = call_.keys.template row<const T>(stop, step.z, step.y);
     const int64_t* const at = call_.keys.at.data();
+    const int64_t first = begin - rows_.origin(), last = end - rows_.origin();  // in the row
     for (int64_t i = begin; i < end && call_.has_dots; i += W) {
-      transpose(keys, at + i, static_cast<int>(std::min<int64_t>(W, end - i)), E(1), row + i, stride_);
+      transpose(keys, at + i, static_cast<int>(std::min<int64_t>(W, end - i)), E(1), row + i - rows_.origin(), stride_);
     }
     if (call_.has_query_sums) {
-      pack_natural<S>(keys, at + begin, end - begin, call_.dim, row + natural_at_ + begin * channels_, channels_);
+      pack_natural<S>(keys, at + begin, end - begin, call_.dim, row + natural_at_ + first * channels_, channels_);
     }
     if (call_.has_key_sums) {
-      std::fill(row + sums_at_ + begin * channels_, row + sums_at_ + end * channels_, E(0));
+      std::fill(row + sums_at_ + first * channels_, row + sums_at_ + last * channels_, E(0));
     }
   }
 
@@ -230,7 +235,7 @@ class UnfusedWorker {
     for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
       const Step& step = stop.block.steps[s];
       job.q = q_tile_.data() + step.low * W;
-      job.k = rows_[s] + tile.base + step.first;
+      job.k = rows_[s] + tile.base - rows_.origin() + step.first;
       job.bias = bias_base == nullptr ? nullptr : bias_base + step.bias_row * job.bias_row + step.first * job.bias_step;
       job.scores = scores_.data() + step.low * kRowStride + step.slot * W;
       score<S, O>(job, step.high - step.low, step.count, [] {});
@@ -261,7 +266,7 @@ class UnfusedWorker {
     const int64_t first = chunk.first_step, count = chunk.step_count;
     if (call_.bias_gradient) bias_sums_.add(block, chunk, tile, member, scores_.data(), kRowStride);
     int64_t start[W];
-    for (int l = 0; l < W; ++l) start[l] = tile.base + (l < tile.lanes ? tile.index[l] : 0);
+    tile.starts(rows_.origin(), start);
     if (call_.has_query_sums) {
       Output<E, T> output{};
       output.first = c == 0;
@@ -291,17 +296,18 @@ class UnfusedWorker {
   auto finish(const Stop& stop) {
     return [&](int64_t z, int64_t y, const E* row, int64_t begin, int64_t end) {
       if (!call_.has_key_sums) return;
-      settle(ownership_.of(stop.group.key_row(z, y)), z, y, row + sums_at_, channels_, row, /*value_channels=*/0, begin,
-             end, leftovers_.seams[stop.unit], [&](const E* keys, const E*, int64_t first, int64_t last) {
+      const E* const sums = row + sums_at_ + (begin - rows_.origin()) * channels_;
+      settle(ownership_.of(stop.group.key_row(z, y)), z, y, sums, channels_, row, /*value_channels=*/0, begin, end,
+             leftovers_.seams[stop.unit], [&](const E* keys, const E*, int64_t first, int64_t last) {
                write_key_sums(stop, z, y, keys, first, last);
              });
     };
   }
 
-  // from: of position 0.
+  // from: of position `begin`.
   void write_key_sums(const Stop& stop, int64_t z, int64_t y, const E* from, int64_t begin, int64_t end) {
     unpack_natural<S>(call_.key_sums.template row<T>(stop, z, y), call_.key_sums.at.data() + begin, end - begin,
-                      call_.dim, from + begin * channels_, channels_);
+                      call_.dim, from, channels_);
   }
 
   template <class U>
@@ -313,8 +319,8 @@ class UnfusedWorker {
   const Problem& p_;
   LaneBias<E> lane_bias_;
   Leftovers<E>& leftovers_;
-  const int64_t length_, channels_, stride_, dims_, natural_at_, sums_at_, row_size_;
   KeyRows<E> rows_;
+  const int64_t channels_, stride_, dims_, natural_at_, sums_at_, row_size_;
   Prefetch prefetch_;
   BiasSums<S, E> bias_sums_;
   Ownership ownership_;
