@@ -44,8 +44,8 @@ class ForwardKeys {
         k_stride_(odd_lines<E>(rows_.room())),
         dims_((call.p.dim + O::kWidth - 1) / O::kWidth),
         k_size_(dims_ * k_stride_),
-        // Picks and shifted loads reach past a row's end; what they find there is not used.
-        row_size_(k_size_ + odd_lines<E>((rows_.room() + call.p.axis[2].kernel) * channels_)) {}
+        // Picks and shifted loads reach past the keys' end; what they find there is not used.
+        row_size_(k_size_ + odd_lines<E>(rows_.room() * channels_)) {}
 
   int64_t dims() const { return dims_; }
   int64_t channels() const { return channels_; }

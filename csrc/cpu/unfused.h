@@ -66,9 +66,9 @@ class UnfusedWorker {
         dims_((call.dim + O::kWidth - 1) / O::kWidth),
         // One row of the ring, as far as it is wanted: keys transposed, keys, sums of queries.
         // Picks and shifted loads reach past the end of the transposed ones; what they find there is not used.
-        natural_at_(call.has_dots ? dims_ * stride_ + odd_lines<E>(call.p.axis[2].kernel + 2 * W) : 0),
-        sums_at_(natural_at_ + (call.has_query_sums ? (rows_.room() + call.p.axis[2].kernel) * channels_ : 0)),
-        row_size_(odd_lines<E>(sums_at_ + (call.has_key_sums ? (rows_.room() + call.p.axis[2].kernel) * channels_ : 0))),
+        natural_at_(call.has_dots ? dims_ * stride_ + odd_lines<E>(2 * W) : 0),
+        sums_at_(natural_at_ + (call.has_query_sums ? rows_.room() * channels_ : 0)),
+        row_size_(odd_lines<E>(sums_at_ + (call.has_key_sums ? rows_.room() * channels_ : 0))),
         bias_sums_(call.plan, call.bias),
         q_tile_(dims_ * kRows * W),
         q_natural_(kRows * W * channels_),
