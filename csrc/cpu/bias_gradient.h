@@ -21,16 +21,15 @@ class BiasSums {
     clear();
   }
 
-  // The slopes of a tile's chunk, [rows][row_stride] of [slot][lanes].
-  void add(const Block& block, const Chunk& chunk, const Tile& tile, int64_t member, const E* slopes,
-           int64_t row_stride) {
+  // The slopes of a tile's chunk, rows kScoresRow apart, of [slot][lanes].
+  void add(const Block& block, const Chunk& chunk, const Tile& tile, int64_t member, const E* slopes) {
     const int64_t row_size = (block.stacked ? W : bias_.kernel) * W;
     E* const table = lanes_.data() + member * member_size_ + tile.pattern * bias_.rows * bias_.kernel * W;
     for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
       const Step& step = block.steps[s];
       for (int i = step.low; i < step.high; ++i) {
         E* const to = table + (step.bias_row - (i - step.low)) * row_size + step.first * W;
-        const E* const from = slopes + i * row_stride + step.slot * W;
+        const E* const from = slopes + i * kScoresRow<S> + step.slot * W;
         for (int64_t t = 0; t < step.count; ++t) {
           S::store(to + t * W, S::add(S::load(to + t * W), S::load(from + t * W)));
         }

@@ -11,8 +11,6 @@
 namespace natten::cpu {
 namespace NATTEN_ISA {
 
-// A chunk's scores stay in the first-level cache: so many vectors of all rows together, and room for so many of each.
-constexpr int64_t kChunkScores = 352, kChunkSlots = kChunkScores / 2;
 // Window offsets of one step: sums are cut into chains of additions between steps (see sums.h).
 constexpr int64_t kStepOffsets = 40;
 

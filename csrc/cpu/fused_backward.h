@@ -64,7 +64,6 @@ class BackwardWorker {
   using E = acc_t<T>;
   using V = typename S::Vector;
   static constexpr int W = S::kLanes;
-  static constexpr int64_t kRowStride = kChunkSlots * W;
 
  public:
   BackwardWorker(const BackwardCall<T>& call, Leftovers<E>& leftovers)
@@ -89,8 +88,8 @@ class BackwardWorker {
         dout_tile_(value_dims_ * kRows * W),
         q_natural_(kRows * W * channels_),
         dout_natural_(kRows * W * value_channels_),
-        weights_(kRows * kRowStride + W),
-        slopes_(kRows * kRowStride + W),
+        weights_(kRows * kScoresRow<S> + W),
+        slopes_(kRows * kScoresRow<S> + W),
         partial_(kRows * W * channels_) {
     if (call.bias_gradient) bias_sums_.reset();
     std::fill(rescale_[0], rescale_[0] + kRows * W, E(1));
@@ -187,16 +186,16 @@ class BackwardWorker {
       const int64_t first = chunk.first_step, count = chunk.step_count;
       score_chunk(stop, tile, member, chunk);
       for (int i = 0; i < block.rows; ++i) {
-        slopes_of_row(chunk.ranges[i], weights_.data() + i * kRowStride, slopes_.data() + i * kRowStride, i, whole);
+        slopes_of_row(chunk.ranges[i], weights_.data() + i * kScoresRow<S>, slopes_.data() + i * kScoresRow<S>, i, whole);
       }
-      if (call_.bias_gradient) bias_sums_.add(block, chunk, tile, member, slopes_.data(), kRowStride);
+      if (call_.bias_gradient) bias_sums_.add(block, chunk, tile, member, slopes_.data());
       output.first = c == 0;
       output.last = c + 1 == block.chunks.size();
-      const SumJob<E> job{k_sums_.data() + first, count, channels_, start, slopes_.data(), kRowStride};
+      const SumJob<E> job{k_sums_.data() + first, count, channels_, start, slopes_.data()};
       sum_tile<S, Single<S>, E, T>(job, output, tile.lanes, channels_, fetch);
-      scatter_tile<S>(dk_sums_.data() + first, count, start, channels_, slopes_.data(), kRowStride, q_natural_.data(),
+      scatter_tile<S>(dk_sums_.data() + first, count, start, channels_, slopes_.data(), q_natural_.data(),
                       tile.lanes);
-      scatter_tile<S>(dv_sums_.data() + first, count, start, value_channels_, weights_.data(), kRowStride,
+      scatter_tile<S>(dv_sums_.data() + first, count, start, value_channels_, weights_.data(),
                       dout_natural_.data(), tile.lanes);
     }
   }
@@ -292,11 +291,10 @@ class BackwardWorker {
     job.index = tile.index.data();
     job.bias_step = tile.uniform ? 1 : W;
     job.bias_row = stop.block.stacked ? W : bias_.row_stride(tile);
-    job.row_stride = kRowStride;
     const auto fetch = [&] { prefetch_.turn(); };
     for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
       const Step& step = stop.block.steps[s];
-      const int64_t to = step.low * kRowStride + step.slot * W;
+      const int64_t to = step.low * kScoresRow<S> + step.slot * W;
       job.dim = dims_;
       job.chain = chain_of(dims_);
       job.factor = static_cast<E>(p_.scale * 1.4426950408889634);

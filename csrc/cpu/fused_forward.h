@@ -104,7 +104,6 @@ class ForwardWorker {
   using E = acc_t<T>;
   using V = typename S::Vector;
   static constexpr int W = S::kLanes;
-  static constexpr int64_t kRowStride = kChunkSlots * W;
 
  public:
   explicit ForwardWorker(const ForwardCall<T>& call)
@@ -116,7 +115,7 @@ class ForwardWorker {
         dims_(keys_.dims()),
         factor_(static_cast<E>(call.p.scale * 1.4426950408889634)),
         q_tile_(dims_ * kRows * W),
-        scores_(kRows * kRowStride + W),
+        scores_(kRows * kScoresRow<S> + W),
         partial_(kRows * W * channels_) {}
 
   void run(const Units& units, int64_t begin, int64_t end) {
@@ -172,7 +171,7 @@ class ForwardWorker {
       output.last = c + 1 == block.chunks.size();
       score_chunk(stop, tile, member, chunk);
       for (int i = 0; i < block.rows; ++i) {
-        E* const scores = scores_.data() + i * kRowStride;
+        E* const scores = scores_.data() + i * kScoresRow<S>;
         if constexpr (O::kWidth == 1) {
           softmax_chunk<S>(chunk.ranges[i], scores, highest_[i], total_[i], rescale_[i], output.first);
         } else {
@@ -181,8 +180,7 @@ class ForwardWorker {
         }
         if (output.last) S::store(inverse_[i], S::div(S::set(E(1)), S::load(total_[i])));
       }
-      const SumJob<E> job{
-          sums_.data() + chunk.first_step, chunk.step_count, channels_, start, scores_.data(), kRowStride};
+      const SumJob<E> job{sums_.data() + chunk.first_step, chunk.step_count, channels_, start, scores_.data()};
       sum_tile<S, O, E, T>(job, output, tile.lanes, channels_, fetch);
     }
     if (call_.lse.view.data != nullptr) store_lse(stop, tile, member);
@@ -211,13 +209,12 @@ class ForwardWorker {
     job.index = tile.index.data();
     job.bias_step = tile.uniform ? 1 : W;
     job.bias_row = stop.block.stacked ? W : bias_.row_stride(tile);
-    job.row_stride = kRowStride;
     for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
       const Step& step = stop.block.steps[s];
       job.q = q_tile_.data() + step.low * W;
       job.k = keys_.row(s) + tile.base - keys_.origin() + step.first;
       job.bias = bias_base == nullptr ? nullptr : bias_base + step.bias_row * job.bias_row + step.first * job.bias_step;
-      job.scores = scores_.data() + step.low * kRowStride + step.slot * W;
+      job.scores = scores_.data() + step.low * kScoresRow<S> + step.slot * W;
       score<S, O>(job, step.high - step.low, step.count, [&] { prefetch_.turn(); });
     }
   }

@@ -12,6 +12,13 @@ namespace NATTEN_ISA {
 // Of a long loop: fewer branches, and loads that run ahead.
 #define NATTEN_UNROLL_TWICE _Pragma("GCC unroll 2")
 
+// A chunk's scores stay in the first-level cache: so many vectors of all rows together, and room for so many of each.
+constexpr int64_t kChunkScores = 352, kChunkSlots = kChunkScores / 2;
+
+// From row to row of a block's scores.
+template <class S>
+constexpr int64_t kScoresRow = kChunkSlots * S::kLanes;
+
 // The products of so many channels make one chain of additions: what a chain rounds off grows with its length.
 inline int64_t chain_of(int64_t channels) {
   const int64_t chains = std::max<int64_t>(channels > 8 ? 2 : 1, (channels + 31) / 32);
@@ -32,8 +39,7 @@ struct ScoreJob {
   const E* bias;
   int64_t bias_step;
   int64_t bias_row;
-  E* scores;  // [rows][row_stride] of [offset][lanes]
-  int64_t row_stride;
+  E* scores;  // rows kScoresRow apart, of [offset][lanes]
   E factor;  // of pairs' products; single ones bring it along in q
 };
 
@@ -41,10 +47,12 @@ struct ScoreJob {
 // at the bias round at its size throughout.
 template <class S, class O, class E, int R, int T>
 inline __attribute__((always_inline)) void add_rest(const ScoreJob<E>& job, int64_t t0, bool first,
-                                                    typename S::Vector (&sum)[R][T]) {
+                                                    const E* scores, typename S::Vector (&sum)[R][T]) {
   using V = typename S::Vector;
   constexpr int W = S::kLanes;
   const V factor = S::set(job.factor);
+  const E* const bias = job.bias;
+  const int64_t bias_row = job.bias_row;
   const auto add_to = [&](V rest, V& products) {
     if constexpr (O::kWidth == 1) {
       products = S::add(products, rest);
@@ -56,9 +64,9 @@ inline __attribute__((always_inline)) void add_rest(const ScoreJob<E>& job, int6
     NATTEN_UNROLL
     for (int i = 0; i < R; ++i) {
       NATTEN_UNROLL
-      for (int t = 0; t < T; ++t) add_to(S::load(job.scores + i * job.row_stride + (t0 + t) * W), sum[i][t]);
+      for (int t = 0; t < T; ++t) add_to(S::load(scores + i * kScoresRow<S> + t * W), sum[i][t]);
     }
-  } else if (job.bias == nullptr) {
+  } else if (bias == nullptr) {
     if constexpr (O::kWidth == 1) return;
     NATTEN_UNROLL
     for (int i = 0; i < R; ++i) {
@@ -69,13 +77,13 @@ inline __attribute__((always_inline)) void add_rest(const ScoreJob<E>& job, int6
     NATTEN_UNROLL
     for (int i = 0; i < R; ++i) {
       NATTEN_UNROLL
-      for (int t = 0; t < T; ++t) add_to(S::set(job.bias[t0 + t - i * job.bias_row]), sum[i][t]);
+      for (int t = 0; t < T; ++t) add_to(S::set(bias[t0 + t - i * bias_row]), sum[i][t]);
     }
   } else {
     NATTEN_UNROLL
     for (int i = 0; i < R; ++i) {
       NATTEN_UNROLL
-      for (int t = 0; t < T; ++t) add_to(S::load(job.bias + (t0 + t) * W - i * job.bias_row), sum[i][t]);
+      for (int t = 0; t < T; ++t) add_to(S::load(bias + (t0 + t) * W - i * bias_row), sum[i][t]);
     }
   }
 }
@@ -133,9 +141,12 @@ void score_block(const ScoreJob<E>& job, int64_t t0) {
   typename S::Index index;
   if constexpr (kKeys == Keys::kPicked) index = S::load_index(job.index);
   KeyVectors<S, E, T, kKeys> keys(&index);
-  for (int64_t d = 0; d < job.dim;) {
+  // Copies: after a store of vectors the compiler would read the job again.
+  E* const scores = job.scores + t0 * W;
+  const int64_t dim = job.dim, chain = job.chain, k_stride = job.k_stride;
+  for (int64_t d = 0; d < dim;) {
     const bool first = d == 0;
-    const int64_t end = std::min(d + job.chain, job.dim);
+    const int64_t end = std::min(d + chain, dim);
     V sum[R][T];
     NATTEN_UNROLL
     for (int i = 0; i < R; ++i) {
@@ -143,7 +154,7 @@ void score_block(const ScoreJob<E>& job, int64_t t0) {
       for (int t = 0; t < T; ++t) sum[i][t] = S::zero();
     }
     NATTEN_UNROLL_TWICE
-    for (; d < end; ++d, q += kRows * W, k += job.k_stride) {
+    for (; d < end; ++d, q += kRows * W, k += k_stride) {
       keys.at(k);
       // The fewer are held in registers, the others pass through one.
       if constexpr (T < R) {
@@ -168,11 +179,11 @@ void score_block(const ScoreJob<E>& job, int64_t t0) {
         }
       }
     }
-    add_rest<S, O>(job, t0, first, sum);
+    add_rest<S, O>(job, t0, first, scores, sum);
     NATTEN_UNROLL
     for (int i = 0; i < R; ++i) {
       NATTEN_UNROLL
-      for (int t = 0; t < T; ++t) S::store(job.scores + i * job.row_stride + (t0 + t) * W, sum[i][t]);
+      for (int t = 0; t < T; ++t) S::store(scores + i * kScoresRow<S> + t * W, sum[i][t]);
     }
   }
 }
@@ -242,39 +253,51 @@ struct SumStep {
   int low, high;
 };
 
+// A step as some rows of the block see it, counted from the first of them: what all query columns need, worked out once.
+template <class E>
+struct RowsStep {
+  const E* values;
+  const E* scores;
+  int64_t count;
+  int64_t rows;  // low * 8 + high
+};
+
 // Adds to sum[c][i] the values under query column c's window, for rows Low .. High - 1.
 template <class S, class O, class E, int C, int R, int N, int Low, int High>
-inline __attribute__((always_inline)) void sum_step(typename S::Vector (&sum)[C][R][N], const E* const (&values)[C],
-                                                    int64_t stride, const E* scores, int64_t row_stride,
-                                                    int64_t count) {
+inline __attribute__((always_inline)) void sum_step(typename S::Vector (&sum)[C][R][N], const RowsStep<E>& step,
+                                                    const int64_t (&at)[C], int64_t stride, int64_t column) {
   using V = typename S::Vector;
   constexpr int W = S::kLanes;
-  for (int64_t t = 0; t < count; ++t) {
+  const E* values[C];
+  NATTEN_UNROLL
+  for (int c = 0; c < C; ++c) values[c] = step.values + at[c];
+  const E* weights = step.scores + column;
+  for (const E* const end = weights + step.count * W; weights < end; weights += W) {
     NATTEN_UNROLL
     for (int c = 0; c < C; ++c) {
-      const E* const at = values[c] + t * O::kWidth * stride;
       // The fewer are held in registers, the others pass through one.
       if constexpr (High - Low < N) {
         V weight[R];
         NATTEN_UNROLL
-        for (int i = Low; i < High; ++i) weight[i] = S::pinned(S::set(scores[i * row_stride + t * W + c]));
+        for (int i = Low; i < High; ++i) weight[i] = S::pinned(S::set(weights[i * kScoresRow<S> + c]));
         NATTEN_UNROLL
         for (int n = 0; n < N; ++n) {
-          const V value = S::pinned(S::load(at + n * W));
+          const V value = S::pinned(S::load(values[c] + n * W));
           NATTEN_UNROLL
           for (int i = Low; i < High; ++i) sum[c][i][n] = O::fma(weight[i], value, sum[c][i][n]);
         }
       } else {
         V value[N];
         NATTEN_UNROLL
-        for (int n = 0; n < N; ++n) value[n] = S::pinned(S::load(at + n * W));
+        for (int n = 0; n < N; ++n) value[n] = S::pinned(S::load(values[c] + n * W));
         NATTEN_UNROLL
         for (int i = Low; i < High; ++i) {
-          const V weight = S::pinned(S::set(scores[i * row_stride + t * W + c]));
+          const V weight = S::pinned(S::set(weights[i * kScoresRow<S> + c]));
           NATTEN_UNROLL
           for (int n = 0; n < N; ++n) sum[c][i][n] = O::fma(weight, value[n], sum[c][i][n]);
         }
       }
+      values[c] += O::kWidth * stride;
     }
   }
 }
@@ -285,28 +308,21 @@ struct SumJob {
   int64_t step_count;
   int64_t value_stride;
   const int64_t* start;  // of each query column: its window's first packed position
-  const E* scores;       // [rows][row_stride], at the first query column's lane
-  int64_t row_stride;
-  int first_row = 0;  // of the block's, where sums start: scores are at it, steps count from the block's first
+  const E* scores;       // of the block's first row
 };
 
-// Runs steps begin .. end - 1 over the accumulators, which stay in registers throughout.
+// Adds what query columns column .. column + C - 1 see in the steps, to accumulators that stay in registers throughout.
+// at: where in each key row a column's values begin.
 template <class S, class O, class E, int C, int R, int N>
-inline __attribute__((always_inline)) void sum_steps(typename S::Vector (&sum)[C][R][N], const SumJob<E>& job,
-                                                     int64_t begin, int64_t end, int64_t channel) {
-  for (int64_t s = begin; s < end; ++s) {
-    const SumStep<E>& step = job.steps[s];
-    const E* values[C];
-    NATTEN_UNROLL
-    for (int c = 0; c < C; ++c) values[c] = step.values + job.start[c] * job.value_stride + channel;
-    const E* const scores = job.scores + step.scores;
-#define NATTEN_SUM(low, high)                                                                                   \
-  case (low) * 8 + (high):                                                                                      \
-    if constexpr ((high) <= R)                                                                                  \
-      sum_step<S, O, E, C, R, N, low, high>(sum, values, job.value_stride, scores, job.row_stride, step.count); \
+inline __attribute__((always_inline)) void sum_steps(typename S::Vector (&sum)[C][R][N], const RowsStep<E>* step,
+                                                     const RowsStep<E>* end, const int64_t (&at)[C], int64_t stride,
+                                                     int64_t column) {
+  for (; step < end; ++step) {
+#define NATTEN_SUM(low, high)                                                                         \
+  case (low) * 8 + (high):                                                                            \
+    if constexpr ((high) <= R) sum_step<S, O, E, C, R, N, low, high>(sum, *step, at, stride, column); \
     break;
-    const int low = std::max(step.low - job.first_row, 0), high = std::min(step.high - job.first_row, R);
-    switch (low * 8 + high) {
+    switch (step->rows) {
       NATTEN_SUM(0, 4)
       NATTEN_SUM(0, 3)
       NATTEN_SUM(0, 2)

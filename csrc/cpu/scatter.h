@@ -10,8 +10,7 @@ namespace NATTEN_ISA {
 // gradient[key] += sum over rows Low .. High - 1 of weight[row][key] * x[row], for the keys of one query column.
 template <class S, class E, int N, int Low, int High>
 inline __attribute__((always_inline)) void scatter_step(E* gradient, int64_t stride, const E* weights,
-                                                        int64_t row_stride, const typename S::Vector (&x)[kRows][N],
-                                                        int64_t count) {
+                                                        const typename S::Vector (&x)[kRows][N], int64_t count) {
   using V = typename S::Vector;
   constexpr int W = S::kLanes;
   for (int64_t t = 0; t < count; ++t) {
@@ -20,7 +19,7 @@ inline __attribute__((always_inline)) void scatter_step(E* gradient, int64_t str
     for (int n = 0; n < N; ++n) sum[n] = S::load(gradient + t * stride + n * W);
     NATTEN_UNROLL
     for (int i = Low; i < High; ++i) {
-      const V weight = S::pinned(S::set(weights[i * row_stride + t * W]));
+      const V weight = S::pinned(S::set(weights[i * kScoresRow<S> + t * W]));
       NATTEN_UNROLL
       for (int n = 0; n < N; ++n) sum[n] = S::fma(weight, x[i][n], sum[n]);
     }
@@ -32,7 +31,7 @@ inline __attribute__((always_inline)) void scatter_step(E* gradient, int64_t str
 // One query column's share in the gradient of its keys over all steps. SumStep::values is the gradient here.
 template <class S, class E, int N>
 void scatter_column(const SumStep<E>* steps, int64_t step_count, int64_t offset, int64_t stride, const E* weights,
-                    int64_t row_stride, const E* x_, int64_t x_row) {
+                    const E* x_, int64_t x_row) {
   constexpr int W = S::kLanes;
   typename S::Vector x[kRows][N];
   NATTEN_UNROLL
@@ -46,7 +45,7 @@ void scatter_column(const SumStep<E>* steps, int64_t step_count, int64_t offset,
     const E* const w = weights + step.scores;
 #define NATTEN_SCATTER(low, high)                                                     \
   case (low) * 8 + (high):                                                            \
-    scatter_step<S, E, N, low, high>(gradient, stride, w, row_stride, x, step.count); \
+    scatter_step<S, E, N, low, high>(gradient, stride, w, x, step.count); \
     break;
     switch (step.low * 8 + step.high) {
       NATTEN_SCATTER(0, 4)
@@ -67,7 +66,7 @@ void scatter_column(const SumStep<E>* steps, int64_t step_count, int64_t offset,
 // All columns and channels of a tile; x is [rows][lanes][channels].
 template <class S, class E>
 void scatter_tile(const SumStep<E>* steps, int64_t step_count, const int64_t* start, int64_t stride, const E* weights,
-                  int64_t row_stride, const E* x, int lanes) {
+                  const E* x, int lanes) {
   constexpr int W = S::kLanes, N = S::kScatterVectors;
   const int64_t vectors = stride / W, x_row = W * stride;
   for (int l = 0; l < lanes; ++l) {
@@ -76,11 +75,11 @@ void scatter_tile(const SumStep<E>* steps, int64_t step_count, const int64_t* st
       const int64_t offset = start[l] * stride + channel;
       const E* const from = x + l * stride + channel;
       if constexpr (N >= 4) {
-        if (n == 4) scatter_column<S, E, 4>(steps, step_count, offset, stride, weights + l, row_stride, from, x_row);
-        if (n == 3) scatter_column<S, E, 3>(steps, step_count, offset, stride, weights + l, row_stride, from, x_row);
+        if (n == 4) scatter_column<S, E, 4>(steps, step_count, offset, stride, weights + l, from, x_row);
+        if (n == 3) scatter_column<S, E, 3>(steps, step_count, offset, stride, weights + l, from, x_row);
       }
-      if (n == 2) scatter_column<S, E, 2>(steps, step_count, offset, stride, weights + l, row_stride, from, x_row);
-      if (n == 1) scatter_column<S, E, 1>(steps, step_count, offset, stride, weights + l, row_stride, from, x_row);
+      if (n == 2) scatter_column<S, E, 2>(steps, step_count, offset, stride, weights + l, from, x_row);
+      if (n == 1) scatter_column<S, E, 1>(steps, step_count, offset, stride, weights + l, from, x_row);
       at += n;
     }
   }

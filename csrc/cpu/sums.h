@@ -10,14 +10,13 @@ namespace NATTEN_ISA {
 template <class E, class T>
 struct Output {
   bool first, last;
-  const E* rescale;  // [rows][lanes], from the first column on
+  const E* rescale;  // [rows][lanes]
   const E* inverse;
   E* partial;  // [rows][lanes][stride]
   int64_t partial_row, partial_stride;
   T* rows[kRows];
-  const int64_t* offset;  // of each column
+  const int64_t* offset;  // of each query column
   int64_t offset_row;     // from row to row
-  int columns;            // of C that exist
   int row_count;
   int64_t channels;
 };
@@ -34,88 +33,102 @@ int64_t steps_per_chain(const SumJob<E>& job) {
   return (job.step_count + chains - 1) / chains;
 }
 
-template <class S, class O, class E, class T, int C, int R, int N>
-void sum_block(const SumJob<E>& job, const Output<E, T>& out, int64_t channel, int64_t chain) {
+// What becomes of sums[C][R][N], of R rows and query columns column .. column + C - 1, where they are not simply results.
+//   begun, done   whether sums of the chunk came before, and whether these are its last
+template <class S, class E, class T, int C, int R, int N>
+__attribute__((noinline)) void keep_sums(const E* sums, const Output<E, T>& out, int column, int lanes, int64_t channel,
+                                         bool begun, bool done) {
   using V = typename S::Vector;
   constexpr int W = S::kLanes;
-  for (int64_t begin = 0; begin < job.step_count; begin += chain) {
-    const int64_t end = std::min(begin + chain, job.step_count);
-    V sum[C][R][N];
-    // Rows that the block lacks are summed from nothing and go nowhere.
-    NATTEN_UNROLL
-    for (int c = 0; c < C; ++c) {
-      NATTEN_UNROLL
-      for (int i = 0; i < R; ++i) {
-        NATTEN_UNROLL
-        for (int n = 0; n < N; ++n) sum[c][i][n] = S::zero();
-      }
-    }
-    sum_steps<S, O, E, C, R, N>(sum, job, begin, end, channel);
-    const auto partial = [&](int c, int i) {
-      return out.partial + i * out.partial_row + c * out.partial_stride + channel;
-    };
-    if (begin > 0) {
-      NATTEN_UNROLL
-      for (int c = 0; c < C; ++c) {
-        NATTEN_UNROLL
-        for (int i = 0; i < R; ++i) {
-          NATTEN_UNROLL
-          for (int n = 0; n < N; ++n) sum[c][i][n] = S::add(sum[c][i][n], S::load(partial(c, i) + n * W));
-        }
-      }
-    } else if (!out.first) {
-      NATTEN_UNROLL
-      for (int c = 0; c < C; ++c) {
-        NATTEN_UNROLL
-        for (int i = 0; i < R; ++i) {
-          const V rescale = S::set(out.rescale[i * W + c]);
-          NATTEN_UNROLL
-          for (int n = 0; n < N; ++n) sum[c][i][n] = S::fma(rescale, S::load(partial(c, i) + n * W), sum[c][i][n]);
-        }
-      }
-    }
-    if (!out.last || end < job.step_count) {
-      NATTEN_UNROLL
-      for (int c = 0; c < C; ++c) {
-        NATTEN_UNROLL
-        for (int i = 0; i < R; ++i) {
-          NATTEN_UNROLL
-          for (int n = 0; n < N; ++n) S::store(partial(c, i) + n * W, sum[c][i][n]);
-        }
-      }
-      continue;
-    }
-    NATTEN_UNROLL
-    for (int c = 0; c < C; ++c) {
-      NATTEN_UNROLL
-      for (int i = 0; i < R; ++i) {
-        if (i >= out.row_count || c >= out.columns) continue;
-        const V factor = S::set(out.inverse[i * W + c]);
-        T* to = out.rows[i] + out.offset[i * out.offset_row + c] + channel;
-        NATTEN_UNROLL
-        for (int n = 0; n < N; ++n) {
-          const int64_t left = std::min<int64_t>(W, out.channels - channel - n * W);
-          if (left > 0) S::store_as(to + n * W, S::mul(factor, sum[c][i][n]), static_cast<int>(left));
+  for (int c = 0; c < std::min(lanes - column, C); ++c) {
+    for (int i = 0; i < std::min(out.row_count, R); ++i) {
+      const int l = column + c;
+      E* const partial = out.partial + i * out.partial_row + l * out.partial_stride + channel;
+      const V rescale = S::set(begun || out.first ? E(1) : out.rescale[i * W + l]), factor = S::set(out.inverse[i * W + l]);
+      for (int n = 0; n < N; ++n) {
+        V sum = S::load(sums + ((c * R + i) * N + n) * W);
+        if (begun || !out.first) sum = S::fma(rescale, S::load(partial + n * W), sum);
+        if (!done || !out.last) {
+          S::store(partial + n * W, sum);
+        } else if (const int64_t left = out.channels - channel - n * W; left > 0) {
+          T* const to = out.rows[i] + out.offset[i * out.offset_row + l] + channel + n * W;
+          S::store_as(to, S::mul(factor, sum), static_cast<int>(std::min<int64_t>(W, left)));
         }
       }
     }
   }
 }
 
-// All query columns and channels of a tile; between() is called after each few columns.
-template <class S, class O, class E, class T, int R, int N, int C, class Between>
-void sum_columns(SumJob<E> job, Output<E, T> out, int lanes, int64_t channel, int64_t chain, const Between& between) {
-  const Output<E, T> whole = out;
-  const SumJob<E> all = job;
-  for (int c = 0; c < lanes; c += C) {
-    job.start = all.start + c;
-    job.scores = all.scores + c;
-    out.rescale = whole.rescale + c;
-    out.inverse = whole.inverse + c;
-    out.partial = whole.partial + c * whole.partial_stride;
-    out.offset = whole.offset + c;
-    out.columns = lanes - c;
-    sum_block<S, O, E, T, C, R, N>(job, out, channel, chain);
+// All query columns of a tile, N vectors of channels of R rows; between() is called after each few columns.
+template <class S, class O, class E, class T, int C, int R, int N, class Between>
+void sum_columns(const RowsStep<E>* steps, int64_t step_count, const SumJob<E>& job, const Output<E, T>& out, int lanes,
+                 int64_t channel, int64_t chain, const Between& between) {
+  using V = typename S::Vector;
+  constexpr int W = S::kLanes;
+  const RowsStep<E>* const last = steps + step_count;
+  // Copies: after a store of vectors the compiler would read the structures again.
+  const int64_t stride = job.value_stride, offset_row = out.offset_row;
+  const int64_t *const start = job.start, *const offset = out.offset;
+  const E* const inverse = out.inverse;
+  const int row_count = std::min(out.row_count, R);
+  T* rows[R];
+  for (int i = 0; i < row_count; ++i) rows[i] = out.rows[i] + channel;
+  // One chunk, and whole vectors go out.
+  const bool plain = out.first && out.last && lanes % C == 0 && channel + N * W <= out.channels;
+  alignas(64) E held[C * R * N * W];  // the sums of a chain
+  for (int column = 0; column < lanes; column += C) {
+    int64_t at[C];
+    NATTEN_UNROLL
+    for (int c = 0; c < C; ++c) at[c] = start[column + c] * stride + channel;
+    const RowsStep<E>* begin = steps;
+    do {
+      const RowsStep<E>* const end = last - begin > chain ? begin + chain : last;
+      V sum[C][R][N];
+      // Rows that the block lacks are summed from nothing and go nowhere.
+      NATTEN_UNROLL
+      for (int c = 0; c < C; ++c) {
+        NATTEN_UNROLL
+        for (int i = 0; i < R; ++i) {
+          NATTEN_UNROLL
+          for (int n = 0; n < N; ++n) sum[c][i][n] = S::zero();
+        }
+      }
+      sum_steps<S, O, E, C, R, N>(sum, begin, end, at, stride, column);
+      if (plain && begin > steps) {
+        NATTEN_UNROLL
+        for (int c = 0; c < C; ++c) {
+          NATTEN_UNROLL
+          for (int i = 0; i < R; ++i) {
+            NATTEN_UNROLL
+            for (int n = 0; n < N; ++n) sum[c][i][n] = S::add(sum[c][i][n], S::load(held + ((c * R + i) * N + n) * W));
+          }
+        }
+      }
+      if (plain && end == last) {
+        NATTEN_UNROLL
+        for (int c = 0; c < C; ++c) {
+          NATTEN_UNROLL
+          for (int i = 0; i < R; ++i) {
+            if (i >= row_count) break;
+            const V factor = S::set(inverse[i * W + column + c]);
+            T* const to = rows[i] + offset[i * offset_row + column + c];
+            NATTEN_UNROLL
+            for (int n = 0; n < N; ++n) S::store_as(to + n * W, S::mul(factor, sum[c][i][n]), W);
+          }
+        }
+        break;
+      }
+      NATTEN_UNROLL
+      for (int c = 0; c < C; ++c) {
+        NATTEN_UNROLL
+        for (int i = 0; i < R; ++i) {
+          NATTEN_UNROLL
+          for (int n = 0; n < N; ++n) S::store(held + ((c * R + i) * N + n) * W, sum[c][i][n]);
+        }
+      }
+      if (!plain) keep_sums<S, E, T, C, R, N>(held, out, column, lanes, channel, begin > steps, end == last);
+      begin = end;
+    } while (begin < last);
     between();
   }
 }
@@ -139,17 +152,24 @@ int64_t sum_turns(int rows, int64_t padded_channels) {
 
 // N vectors of channels of rows first .. first + R - 1.
 template <class S, class O, class E, class T, int N, int R, class Between>
-void sum_rows(SumJob<E> job, Output<E, T> out, int first, int lanes, int64_t channel, int64_t chain,
+void sum_rows(const SumJob<E>& job, Output<E, T> out, int first, int lanes, int64_t channel, int64_t chain,
               const Between& between) {
-  job.first_row = first;
-  job.scores += first * job.row_stride;
+  RowsStep<E> steps[kChunkScores];
+  int64_t count = 0;
+  for (int64_t s = 0; s < job.step_count; ++s) {
+    const SumStep<E>& step = job.steps[s];
+    const int low = std::max(step.low - first, 0), high = std::min(step.high - first, R);
+    if (low < high) {
+      steps[count++] = {step.values, job.scores + first * kScoresRow<S> + step.scores, step.count, low * 8 + high};
+    }
+  }
   out.rescale += first * S::kLanes;
   out.inverse += first * S::kLanes;
   out.partial += first * out.partial_row;
   out.offset += first * out.offset_row;
   out.row_count -= first;
   std::copy(out.rows + first, out.rows + kRows, out.rows);
-  sum_columns<S, O, E, T, R, N, columns_at_a_time<S>(R, N)>(job, out, lanes, channel, chain, between);
+  sum_columns<S, O, E, T, columns_at_a_time<S>(R, N), R, N>(steps, count, job, out, lanes, channel, chain, between);
 }
 
 // N vectors of channels of a tile, as many rows at a time as share a value.

@@ -52,7 +52,6 @@ template <class S, class O, class T>
 class UnfusedWorker {
   using E = acc_t<T>;
   static constexpr int W = S::kLanes;
-  static constexpr int64_t kRowStride = kChunkSlots * W;
 
  public:
   UnfusedWorker(const UnfusedWork<T>& call, Leftovers<E>& leftovers)
@@ -72,7 +71,7 @@ class UnfusedWorker {
         bias_sums_(call.plan, call.bias),
         q_tile_(dims_ * kRows * W),
         q_natural_(kRows * W * channels_),
-        scores_(kRows * kRowStride + W),
+        scores_(kRows * kScoresRow<S> + W),
         partial_(kRows * W * channels_) {
     std::fill(one_[0], one_[0] + kRows * W, E(1));
     std::fill(factor_[0], factor_[0] + kRows * W, call.factor);
@@ -160,7 +159,7 @@ class UnfusedWorker {
         for (int i = 0; i < block.rows; ++i) {
           T* const row = call_.dots.template query_row<T>(stop, i, member);
           for (const SlotRun& run : slots_.runs(c, i)) {
-            store_slots<S>(scores_.data() + i * kRowStride + run.at * W, run.count, row + run.slot, at(call_.dots, i),
+            store_slots<S>(scores_.data() + i * kScoresRow<S> + run.at * W, run.count, row + run.slot, at(call_.dots, i),
                            tile.lanes);
           }
           if (!call_.has_weights) prefetch_.turn();
@@ -171,7 +170,7 @@ class UnfusedWorker {
           const T* const row = call_.weights.template query_row<const T>(stop, i, member);
           for (const SlotRun& run : slots_.runs(c, i)) {
             pack_transposed<S>(row + run.slot, at(call_.weights, i), tile.lanes, run.count, E(1),
-                               scores_.data() + i * kRowStride + run.at * W, W);
+                               scores_.data() + i * kScoresRow<S> + run.at * W, W);
           }
           prefetch_.turn();
         }
@@ -231,13 +230,12 @@ class UnfusedWorker {
     job.index = tile.index.data();
     job.bias_step = tile.uniform ? 1 : W;
     job.bias_row = stop.block.stacked ? W : lane_bias_.row_stride(tile);
-    job.row_stride = kRowStride;
     for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
       const Step& step = stop.block.steps[s];
       job.q = q_tile_.data() + step.low * W;
       job.k = rows_[s] + tile.base - rows_.origin() + step.first;
       job.bias = bias_base == nullptr ? nullptr : bias_base + step.bias_row * job.bias_row + step.first * job.bias_step;
-      job.scores = scores_.data() + step.low * kRowStride + step.slot * W;
+      job.scores = scores_.data() + step.low * kScoresRow<S> + step.slot * W;
       score<S, O>(job, step.high - step.low, step.count, [] {});
     }
   }
@@ -252,7 +250,7 @@ class UnfusedWorker {
         const Step& step = block.steps[s];
         for (int i = step.low; i < step.high; ++i) {
           for (int64_t t = std::max<int64_t>(0, count - step.first); t < step.count; ++t) {
-            scores_.data()[i * kRowStride + (step.slot + t) * W + l] = value;
+            scores_.data()[i * kScoresRow<S> + (step.slot + t) * W + l] = value;
           }
         }
       }
@@ -264,7 +262,7 @@ class UnfusedWorker {
     const Block& block = stop.block;
     const Chunk& chunk = block.chunks[c];
     const int64_t first = chunk.first_step, count = chunk.step_count;
-    if (call_.bias_gradient) bias_sums_.add(block, chunk, tile, member, scores_.data(), kRowStride);
+    if (call_.bias_gradient) bias_sums_.add(block, chunk, tile, member, scores_.data());
     int64_t start[W];
     tile.starts(rows_.origin(), start);
     if (call_.has_query_sums) {
@@ -283,11 +281,11 @@ class UnfusedWorker {
       for (int i = 0; i < block.rows; ++i) {
         output.rows[i] = call_.query_sums.template query_row<T>(stop, i, member);
       }
-      const SumJob<E> job{reads_.data() + first, count, channels_, start, scores_.data(), kRowStride};
+      const SumJob<E> job{reads_.data() + first, count, channels_, start, scores_.data()};
       sum_tile<S, Single<S>, E, T>(job, output, tile.lanes, channels_, [] {});
     }
     if (call_.has_key_sums) {
-      scatter_tile<S>(writes_.data() + first, count, start, channels_, scores_.data(), kRowStride, q_natural_.data(),
+      scatter_tile<S>(writes_.data() + first, count, start, channels_, scores_.data(), q_natural_.data(),
                       tile.lanes);
     }
   }
