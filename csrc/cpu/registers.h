@@ -17,7 +17,7 @@ struct Registers16 {
 
 struct Registers32 {
   static constexpr int kAccumulators = 16;
-  static constexpr int offsets(int) { return 4; }
+  static constexpr int offsets(int rows) { return rows == 4 ? 5 : rows == 3 ? 7 : 8; }
   static constexpr int sum_rows(int rows, int) { return rows == 1 ? 1 : 4; }
   static constexpr int kScatterVectors = 4;
 };
