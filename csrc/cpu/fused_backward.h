@@ -186,17 +186,17 @@ class BackwardWorker {
       const int64_t first = chunk.first_step, count = chunk.step_count;
       score_chunk(stop, tile, member, chunk);
       for (int i = 0; i < block.rows; ++i) {
-        slopes_of_row(chunk.ranges[i], weights_.data() + i * kScoresRow<S>, slopes_.data() + i * kScoresRow<S>, i, whole);
+        slopes_of_row(chunk.ranges[i], weights_.data() + i * kScoresRow<S>, slopes_.data() + i * kScoresRow<S>, i,
+                      whole);
       }
       if (call_.bias_gradient) bias_sums_.add(block, chunk, tile, member, slopes_.data());
       output.first = c == 0;
       output.last = c + 1 == block.chunks.size();
       const SumJob<E> job{k_sums_.data() + first, count, channels_, start, slopes_.data()};
       sum_tile<S, Single<S>, E, T>(job, output, tile.lanes, channels_, fetch);
-      scatter_tile<S>(dk_sums_.data() + first, count, start, channels_, slopes_.data(), q_natural_.data(),
+      scatter_tile<S>(dk_sums_.data() + first, count, start, channels_, slopes_.data(), q_natural_.data(), tile.lanes);
+      scatter_tile<S>(dv_sums_.data() + first, count, start, value_channels_, weights_.data(), dout_natural_.data(),
                       tile.lanes);
-      scatter_tile<S>(dv_sums_.data() + first, count, start, value_channels_, weights_.data(),
-                      dout_natural_.data(), tile.lanes);
     }
   }
 
@@ -249,8 +249,8 @@ class BackwardWorker {
 
   // keys, values: of position `begin`.
   void write_keys(const Stop& stop, int64_t z, int64_t y, const E* keys, const E* values, int64_t begin, int64_t end) {
-    unpack_natural<S>(call_.dk.template row<T>(stop, z, y), call_.dk.at.data() + begin, end - begin, p_.dim,
-                      keys, channels_);
+    unpack_natural<S>(call_.dk.template row<T>(stop, z, y), call_.dk.at.data() + begin, end - begin, p_.dim, keys,
+                      channels_);
     unpack_natural<S>(call_.dv.template row<T>(stop, z, y), call_.dv.at.data() + begin, end - begin, p_.value_dim,
                       values, value_channels_);
   }

@@ -1,6 +1,6 @@
 // The key rows that a driver has at hand: packed once, kept in a ring while blocks need them, and finished when no
-// later block does. Of a strip's row (see blocks.h) only a stretch from the position `origin` on is at hand; it moves to
-// the row's beginning when its room is used up.
+// later block does. Of a strip's row (see blocks.h) only a stretch from the position `origin` on is at hand; it moves
+// to the row's beginning when its room is used up.
 #pragma once
 
 #include "layout.h"

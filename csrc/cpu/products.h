@@ -40,14 +40,14 @@ struct ScoreJob {
   int64_t bias_step;
   int64_t bias_row;
   E* scores;  // rows kScoresRow apart, of [offset][lanes]
-  E factor;  // of pairs' products; single ones bring it along in q
+  E factor;   // of pairs' products; single ones bring it along in q
 };
 
 // Adds to the products of some channels the bias, or later the scores so far. Not the other way round: sums that start
 // at the bias round at its size throughout.
 template <class S, class O, class E, int R, int T>
-inline __attribute__((always_inline)) void add_rest(const ScoreJob<E>& job, int64_t t0, bool first,
-                                                    const E* scores, typename S::Vector (&sum)[R][T]) {
+inline __attribute__((always_inline)) void add_rest(const ScoreJob<E>& job, int64_t t0, bool first, const E* scores,
+                                                    typename S::Vector (&sum)[R][T]) {
   using V = typename S::Vector;
   constexpr int W = S::kLanes;
   const V factor = S::set(job.factor);
@@ -253,7 +253,8 @@ struct SumStep {
   int low, high;
 };
 
-// A step as some rows of the block see it, counted from the first of them: what all query columns need, worked out once.
+// A step as some rows of the block see it, counted from the first of them: what all query columns need, worked out
+// once.
 template <class E>
 struct RowsStep {
   const E* values;

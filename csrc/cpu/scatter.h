@@ -43,8 +43,8 @@ void scatter_column(const SumStep<E>* steps, int64_t step_count, int64_t offset,
     const SumStep<E>& step = steps[s];
     E* const gradient = const_cast<E*>(step.values) + offset;
     const E* const w = weights + step.scores;
-#define NATTEN_SCATTER(low, high)                                                     \
-  case (low) * 8 + (high):                                                            \
+#define NATTEN_SCATTER(low, high)                                         \
+  case (low) * 8 + (high):                                                \
     scatter_step<S, E, N, low, high>(gradient, stride, w, x, step.count); \
     break;
     switch (step.low * 8 + step.high) {

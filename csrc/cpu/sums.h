@@ -33,7 +33,8 @@ int64_t steps_per_chain(const SumJob<E>& job) {
   return (job.step_count + chains - 1) / chains;
 }
 
-// What becomes of sums[C][R][N], of R rows and query columns column .. column + C - 1, where they are not simply results.
+// What becomes of sums[C][R][N], of R rows and query columns column .. column + C - 1, where they are not simply
+// results.
 //   begun, done   whether sums of the chunk came before, and whether these are its last
 template <class S, class E, class T, int C, int R, int N>
 __attribute__((noinline)) void keep_sums(const E* sums, const Output<E, T>& out, int column, int lanes, int64_t channel,
@@ -44,7 +45,8 @@ __attribute__((noinline)) void keep_sums(const E* sums, const Output<E, T>& out,
     for (int i = 0; i < std::min(out.row_count, R); ++i) {
       const int l = column + c;
       E* const partial = out.partial + i * out.partial_row + l * out.partial_stride + channel;
-      const V rescale = S::set(begun || out.first ? E(1) : out.rescale[i * W + l]), factor = S::set(out.inverse[i * W + l]);
+      const V rescale = S::set(begun || out.first ? E(1) : out.rescale[i * W + l]),
+              factor = S::set(out.inverse[i * W + l]);
       for (int n = 0; n < N; ++n) {
         V sum = S::load(sums + ((c * R + i) * N + n) * W);
         if (begun || !out.first) sum = S::fma(rescale, S::load(partial + n * W), sum);

@@ -159,8 +159,8 @@ class UnfusedWorker {
         for (int i = 0; i < block.rows; ++i) {
           T* const row = call_.dots.template query_row<T>(stop, i, member);
           for (const SlotRun& run : slots_.runs(c, i)) {
-            store_slots<S>(scores_.data() + i * kScoresRow<S> + run.at * W, run.count, row + run.slot, at(call_.dots, i),
-                           tile.lanes);
+            store_slots<S>(scores_.data() + i * kScoresRow<S> + run.at * W, run.count, row + run.slot,
+                           at(call_.dots, i), tile.lanes);
           }
           if (!call_.has_weights) prefetch_.turn();
         }
@@ -285,8 +285,7 @@ class UnfusedWorker {
       sum_tile<S, Single<S>, E, T>(job, output, tile.lanes, channels_, [] {});
     }
     if (call_.has_key_sums) {
-      scatter_tile<S>(writes_.data() + first, count, start, channels_, scores_.data(), q_natural_.data(),
-                      tile.lanes);
+      scatter_tile<S>(writes_.data() + first, count, start, channels_, scores_.data(), q_natural_.data(), tile.lanes);
     }
   }
 
