@@ -76,35 +76,19 @@ void settle(const Range& own, int64_t z, int64_t y, const E* keys, int64_t chann
   leave(last, end);
 }
 
-// The sum of the seams of one key row.
-template <class E>
-struct SeamSum {
-  std::vector<E> keys, values;
-  std::vector<char> seen;  // positions
-
-  void add(const Seam<E>& seam, int64_t length, int64_t channels, int64_t value_channels) {
-    if (seen.empty()) {
-      keys.assign(length * channels, E(0));
-      values.assign(length * value_channels, E(0));
-      seen.assign(length, 0);
-    }
-    E *const k = keys.data() + seam.begin * channels, *const v = values.data() + seam.begin * value_channels;
-    for (size_t i = 0; i < seam.keys.size(); ++i) k[i] += seam.keys[i];
-    for (size_t i = 0; i < seam.values.size(); ++i) v[i] += seam.values[i];
-    std::fill(seen.begin() + seam.begin, seen.begin() + seam.end, 1);
-  }
-
-  // Calls write(begin, end) for every run of positions that has a sum.
-  template <class Write>
-  void each_run(const Write& write) const {
-    const int64_t length = static_cast<int64_t>(seen.size());
-    for (int64_t begin = 0, end; begin < length; begin = end) {
-      end = begin + 1;
-      while (end < length && seen[end] == seen[begin]) ++end;
-      if (seen[begin]) write(begin, end);
+// The stretches that ranges cover together.
+inline std::vector<Range> joined(std::vector<Range> ranges) {
+  std::sort(ranges.begin(), ranges.end(), [](const Range& a, const Range& b) { return a.begin < b.begin; });
+  std::vector<Range> runs;
+  for (const Range& range : ranges) {
+    if (!runs.empty() && range.begin <= runs.back().end) {
+      runs.back().end = std::max(runs.back().end, range.end);
+    } else {
+      runs.push_back(range);
     }
   }
-};
+  return runs;
+}
 
 // Adds up what the slabs of one unit, from first_unit on, left of the rows at their seams, in the slabs' order. Calls
 // write(stop, z, y, keys, values, begin, end) for every run of positions; keys and values are those of `begin`.
@@ -114,18 +98,27 @@ void join_seams(const Problem& p, const RowPlan& plan, const Units& units, int64
                 const Write& write) {
   Stop stop;  // of the first slab that has a row: some have none
   if (!Walk(p, plan, units, first_unit, first_unit + units.slabs).next(stop)) return;
-  std::vector<SeamSum<E>> sums(stop.group.size0 * stop.group.size1);
+  std::vector<std::vector<const Seam<E>*>> of_row(stop.group.size0 * stop.group.size1);
   for (int64_t unit = first_unit; unit < first_unit + units.slabs; ++unit) {
-    for (const Seam<E>& seam : seams[unit]) {
-      sums[stop.group.key_row(seam.z, seam.y)].add(seam, plan.length(), channels, value_channels);
-    }
+    for (const Seam<E>& seam : seams[unit]) of_row[stop.group.key_row(seam.z, seam.y)].push_back(&seam);
   }
-  for (size_t row = 0; row < sums.size(); ++row) {
-    const SeamSum<E>& sum = sums[row];
-    const int64_t z = row / stop.group.size1, y = row % stop.group.size1;
-    sum.each_run([&](int64_t begin, int64_t end) {
-      write(stop, z, y, sum.keys.data() + begin * channels, sum.values.data() + begin * value_channels, begin, end);
-    });
+  std::vector<E> keys, values;
+  const auto add = [](const std::vector<E>& from, E* to) {
+    for (size_t i = 0; i < from.size(); ++i) to[i] += from[i];
+  };
+  for (const std::vector<const Seam<E>*>& row : of_row) {
+    std::vector<Range> ranges;
+    for (const Seam<E>* seam : row) ranges.push_back({seam->begin, seam->end});
+    for (const Range& run : joined(ranges)) {
+      keys.assign((run.end - run.begin) * channels, E(0));
+      values.assign((run.end - run.begin) * value_channels, E(0));
+      for (const Seam<E>* seam : row) {
+        if (seam->begin < run.begin || seam->end > run.end) continue;
+        add(seam->keys, keys.data() + (seam->begin - run.begin) * channels);
+        add(seam->values, values.data() + (seam->begin - run.begin) * value_channels);
+      }
+      write(stop, row.front()->z, row.front()->y, keys.data(), values.data(), run.begin, run.end);
+    }
   }
 }
 

@@ -94,6 +94,8 @@ struct RowPlan {
   RowPlan() = default;
   RowPlan(const Axis& axis, int64_t lines_, int width_, Picks picks) : lines(lines_), width(width_) {
     std::vector<int64_t> origins;  // of the dilation groups of one line
+    positions.reserve(lines * axis.length);
+    by_token.reserve(lines * axis.length);
     for (int64_t line = 0; line < lines; ++line) {
       for (int64_t residue = 0; residue < axis.dilation; ++residue) {
         const int64_t group = group_size(axis, residue), origin = positions.size();
