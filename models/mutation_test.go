@@ -6,35 +6,15 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"github.com/sugarme/gotch"
 	gotchnn "github.com/sugarme/gotch/nn"
 
+	"github.com/gonatten/gonatten/internal/procmem"
 	"github.com/gonatten/gonatten/models"
 )
-
-// peak is the most memory the process has held since the last reset, in bytes,
-// native memory included; 0 where the system does not tell.
-func peak(t *testing.T) int64 {
-	t.Helper()
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(status)) {
-		var kib int64
-		if n, _ := fmt.Sscanf(line, "VmHWM: %d kB", &kib); n == 1 {
-			return kib << 10
-		}
-	}
-	return 0
-}
-
-// resetPeak starts the measurement anew (Linux: proc(5), clear_refs).
-func resetPeak() { _ = os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) }
 
 // TestMutatedFolders damages the two files of a HuggingFace folder, 200 times:
 // the weights, and the configuration that decides what is built. Each time it
@@ -67,11 +47,11 @@ func TestMutatedFolders(t *testing.T) {
 			require.NoError(t, os.WriteFile(filepath.Join(dir, name), data, 0o644))
 		}
 		runtime.GC()
-		resetPeak()
-		before := peak(t)
+		procmem.ResetPeak()
+		before := procmem.Peak()
 		vs := gotchnn.NewVarStore(gotch.CPU)
 		m, _, _, err := models.Open(dir, vs.Root(), nil)
-		grown := peak(t) - before
+		grown := procmem.Peak() - before
 		worst = max(worst, grown)
 		require.Less(t, grown, 2*size+256<<20, "%s: %s (seed %d)", target, what, seed)
 		if err != nil {

@@ -3,9 +3,6 @@ package train_test
 import (
 	"context"
 	"math"
-	"os"
-	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -13,6 +10,7 @@ import (
 	gotchnn "github.com/sugarme/gotch/nn"
 
 	"github.com/gonatten/gonatten/data"
+	"github.com/gonatten/gonatten/internal/procmem"
 	"github.com/gonatten/gonatten/internal/torch"
 	"github.com/gonatten/gonatten/models"
 	"github.com/gonatten/gonatten/train"
@@ -144,7 +142,7 @@ func TestRecomputeSavesMemory(t *testing.T) {
 	if device.Is(torch.CUDA) {
 		t.Skip("it watches the memory of the CPU")
 	}
-	if !resetPeak() {
+	if !procmem.ResetPeak() {
 		t.Skip("the system does not let a process reset its peak of memory")
 	}
 	if !alone(t) {
@@ -157,31 +155,15 @@ func TestRecomputeSavesMemory(t *testing.T) {
 		})
 		l := modelLoop(t, m, loader(t, blobs(t, 128), data.LoaderOptions{BatchSize: 128}))
 		l.Recompute = recompute
-		require.True(t, resetPeak())
-		before := peakBytes(t)
+		require.True(t, procmem.ResetPeak())
+		before := procmem.Peak()
+		require.NotZero(t, before)
 		require.NoError(t, l.Run(context.Background()))
-		return peakBytes(t) - before
+		return procmem.Peak() - before
 	}
 	less, plain := peak(true), peak(false)
 	t.Logf("peak above the start: %d MB with, %d MB without", less>>20, plain>>20)
 	require.Less(t, 2*less, plain)
-}
-
-func resetPeak() bool { return os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) == nil }
-
-func peakBytes(t testing.TB) int64 {
-	t.Helper()
-	status, err := os.ReadFile("/proc/self/status")
-	require.NoError(t, err)
-	for line := range strings.Lines(string(status)) {
-		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			n, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
-			require.NoError(t, err)
-			return n << 10
-		}
-	}
-	t.Fatal("no VmHWM")
-	return 0
 }
 
 func TestRecomputeNeedsSegments(t *testing.T) {
