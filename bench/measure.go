@@ -41,9 +41,10 @@ type Row struct {
 	Pass    string   `json:"pass"`
 	Rounds  int      `json:"rounds"`
 	Timings []Timing `json:"timings"`
-	// Share is the fused operator's rate over sgemm's in the same rounds.
+	// Share is the fused operator's rate over sgemm's: the median of the rounds' ratios, since what slows a machine down
+	// for a while slows down both.
 	Share float64 `json:"share_of_sgemm"`
-	// Speedup is each peer's median over the fused operator's.
+	// Speedup is each peer's time over the fused operator's, likewise.
 	Speedup map[string]float64 `json:"speedup"`
 }
 
@@ -104,7 +105,8 @@ func dtypeName(t gotch.DType) string {
 func measure(ctx context.Context, shape Shape, train bool, o Options) (*Row, error) {
 	s := torch.NewScope()
 	defer s.Close()
-	list := append(contenders(s, shape, o.DType, train), gemm(s))
+	list := contenders(s, shape, o.DType, train)
+	list = slices.Insert(list, 1, gemm(s)) // next to the fused operator, so that both meet the same moments
 	if s.Err() != nil {
 		return nil, s.Err()
 	}
@@ -131,25 +133,23 @@ func measure(ctx context.Context, shape Shape, train bool, o Options) (*Row, err
 		}
 	}
 	row.Rounds--
-	var fused, yardstick float64
 	for i, c := range list {
+		times := pairedRatio(seconds[i], seconds[0])
 		work := flops
 		if c.name == "sgemm" {
 			work = gemmFLOPs
 		}
-		t := summarise(c.name, seconds[i], work)
-		t.First = median(first[i])
-		row.Timings = append(row.Timings, t)
 		switch c.name {
 		case "fused":
-			fused = t.Median
 		case "sgemm":
-			yardstick = t.GFLOPS
+			row.Share = times * flops / work
 		default:
-			row.Speedup[c.name] = t.Median / fused
+			row.Speedup[c.name] = times
 		}
+		t := summarise(c.name, slices.Clone(seconds[i]), work)
+		t.First = median(first[i])
+		row.Timings = append(row.Timings, t)
 	}
-	row.Share = row.Timings[0].GFLOPS / yardstick
 	return row, nil
 }
 
@@ -195,6 +195,15 @@ func call(c contender, train bool) error {
 		}
 	}
 	return err
+}
+
+// pairedRatio is the median of the rounds' ratios.
+func pairedRatio(these, those []float64) float64 {
+	ratios := make([]float64, len(these))
+	for i := range these {
+		ratios[i] = these[i] / those[i]
+	}
+	return median(ratios)
 }
 
 func median(values []float64) float64 {

@@ -22,11 +22,11 @@ struct ForwardCall {
         plan(plan_),
         bias(bias_),
         members(p.heads / p.kv_heads),
-        q(p, plan, q_, members),
-        k(p, plan, k_, 1),
-        v(p, plan, v_, 1),
-        out(p, plan, out_, members),
-        lse(p, plan, lse_, members) {}
+        q(p, plan, q_, members, p.dim, sizeof(T)),
+        k(p, plan, k_, 1, p.dim, sizeof(T)),
+        v(p, plan, v_, 1, p.value_dim, sizeof(T)),
+        out(p, plan, out_, members, p.value_dim, sizeof(T)),
+        lse(p, plan, lse_, members, 1, sizeof(acc_t<T>)) {}
 };
 
 // One thread's ring of key rows, each [dims][k_stride] keys and then [position][channels] values, from origin() on.
@@ -73,16 +73,15 @@ class ForwardKeys {
   // The block's rows of all four tensors.
   void plan_prefetch(const Stop& stop, Prefetch& prefetch) const {
     const Block& block = stop.block;
-    const Problem& p = call_.p;
     if (!fits_ahead(block)) return;
     const int64_t query = block.first_query, last_query = block.last_query;
     for (int i = 0; i < (block.stacked ? 1 : block.rows); ++i) {
       for (int64_t member = 0; member < call_.members; ++member) {
-        prefetch.add(call_.q.template query_row<const T>(stop, i, member), call_.q, query, last_query, p.dim);
-        prefetch.add(call_.out.template query_row<T>(stop, i, member), call_.out, query, last_query, p.value_dim);
+        prefetch.add(call_.q.template query_row<const T>(stop, i, member), call_.q, query, last_query);
+        prefetch.add(call_.out.template query_row<T>(stop, i, member), call_.out, query, last_query);
       }
     }
-    rows_.template plan_prefetch<T>(stop, {{&call_.k, p.dim}, {&call_.v, p.value_dim}}, prefetch);
+    rows_.template plan_prefetch<T>(stop, {&call_.k, &call_.v}, prefetch);
   }
 
  private:

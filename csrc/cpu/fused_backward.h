@@ -44,15 +44,15 @@ struct BackwardCall {
         plan(plan_),
         bias(bias_),
         members(p.heads / p.kv_heads),
-        q(p, plan, views.q, members),
-        k(p, plan, views.k, 1),
-        v(p, plan, views.v, 1),
-        out(p, plan, views.out, members),
-        lse(p, plan, views.lse, members),
-        dout(p, plan, views.dout, members),
-        dq(p, plan, views.dq, members),
-        dk(p, plan, views.dk, 1),
-        dv(p, plan, views.dv, 1),
+        q(p, plan, views.q, members, p.dim, sizeof(T)),
+        k(p, plan, views.k, 1, p.dim, sizeof(T)),
+        v(p, plan, views.v, 1, p.value_dim, sizeof(T)),
+        out(p, plan, views.out, members, p.value_dim, sizeof(T)),
+        lse(p, plan, views.lse, members, 1, sizeof(acc_t<T>)),
+        dout(p, plan, views.dout, members, p.value_dim, sizeof(T)),
+        dq(p, plan, views.dq, members, p.dim, sizeof(T)),
+        dk(p, plan, views.dk, 1, p.dim, sizeof(T)),
+        dv(p, plan, views.dv, 1, p.value_dim, sizeof(T)),
         bias_gradient(bias_gradient_),
         by_unit(by_unit_),
         slabs(slabs_) {}
@@ -140,13 +140,12 @@ class BackwardWorker {
     if (!fits_ahead(block, p_.dim * static_cast<int64_t>(sizeof(T)))) return;
     for (int i = 0; i < (block.stacked ? 1 : block.rows); ++i) {
       for (int64_t member = 0; member < call_.members; ++member) {
-        prefetch.add(call_.q.template query_row<const T>(stop, i, member), call_.q, query, last_query, p_.dim);
-        prefetch.add(call_.dout.template query_row<const T>(stop, i, member), call_.dout, query, last_query,
-                     p_.value_dim);
-        prefetch.add(call_.dq.template query_row<T>(stop, i, member), call_.dq, query, last_query, p_.dim);
+        prefetch.add(call_.q.template query_row<const T>(stop, i, member), call_.q, query, last_query);
+        prefetch.add(call_.dout.template query_row<const T>(stop, i, member), call_.dout, query, last_query);
+        prefetch.add(call_.dq.template query_row<T>(stop, i, member), call_.dq, query, last_query);
       }
     }
-    rows_.template plan_prefetch<T>(stop, {{&call_.k, p_.dim}, {&call_.v, p_.value_dim}}, prefetch);
+    rows_.template plan_prefetch<T>(stop, {&call_.k, &call_.v}, prefetch);
   }
 
   void run_tile(const Stop& stop, const Tile& tile, int64_t member) {

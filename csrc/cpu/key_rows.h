@@ -73,17 +73,15 @@ class KeyRows {
   // Of each step of the block visited last: its packed row.
   E* operator[](int64_t step) const { return rows_[step]; }
 
-  // Fetches what visit() will pack, of each layout so many channels.
+  // Fetches what visit() will pack.
   template <class T>
-  void plan_prefetch(const Stop& stop, std::initializer_list<std::pair<const Layout*, int64_t>> layouts,
-                     Prefetch& prefetch) const {
+  void plan_prefetch(const Stop& stop, std::initializer_list<const Layout*> layouts, Prefetch& prefetch) const {
     for (const Step& step : stop.block.steps) {
       if (step.first > 0) continue;
       const bool held = !stop.new_unit && ring_.holds(step.z, step.y);
       const int64_t first = held ? packed_ : stop.block.first_key;
-      for (const auto& [layout, channels] : layouts) {
-        prefetch.add(layout->template row<const T>(stop, step.z, step.y), *layout, first, stop.block.last_key,
-                     channels);
+      for (const Layout* const layout : layouts) {
+        prefetch.add(layout->template row<const T>(stop, step.z, step.y), *layout, first, stop.block.last_key);
       }
     }
   }

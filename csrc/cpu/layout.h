@@ -20,21 +20,34 @@ inline bool fits_ahead(const Block& block, int64_t bytes) {
 struct Layout {
   View view;
   int64_t kv_heads, per_key, dilation[2];
-  std::vector<int64_t> at;         // of each packed position, from its row
-  const int64_t* order = nullptr;  // the positions as they follow each other in memory; null: as they are
+  int64_t element, bytes;      // of a number, and of what a token has of one head
+  std::vector<int64_t> at;     // of each packed position, from its row
+  std::vector<int64_t> lines;  // of a whole row: the bytes at which its cache lines begin, in the order of memory
 
-  // per_key: the tensor's heads per key head.
-  Layout(const Problem& p, const RowPlan& plan, const View& view_, int64_t per_key_)
+  // per_key: the tensor's heads per key head. dim: numbers of a token and head, of `element_` bytes each.
+  Layout(const Problem& p, const RowPlan& plan, const View& view_, int64_t per_key_, int64_t dim, int64_t element_)
       : view(view_),
         kv_heads(p.kv_heads),
         per_key(per_key_),
         dilation{p.axis[0].dilation, p.axis[1].dilation},
+        element(element_),
+        bytes(dim * element_),
         at(view_.data == nullptr ? 0 : plan.length()) {
     for (size_t i = 0; i < at.size(); ++i) {
       const int64_t line = plan.positions[i].line;
       at[i] = of_head(line / kv_heads, line % kv_heads) + plan.positions[i].token * view.axis[2];
     }
-    if (plan.lines == 1 || view.head < view.axis[2]) order = plan.by_token.data();
+    // Strips go by their positions.
+    if (at.empty() || by_strips(p)) return;
+    lines.reserve(at.size() * ((bytes + 63) / 64));
+    const bool by_token = plan.lines == 1 || view.head < view.axis[2];
+    for (size_t i = 0; i < at.size(); ++i) {
+      const int64_t begin = at[by_token ? plan.by_token[i] : static_cast<int64_t>(i)] * element;
+      for (int64_t byte = begin; byte < begin + bytes; byte += 64) {
+        // Short tokens share lines.
+        if (lines.empty() || byte / 64 != lines.back() / 64) lines.push_back(byte);
+      }
+    }
   }
 
   // The row (z, y) of a unit's group.
@@ -56,66 +69,60 @@ struct Layout {
   }
 };
 
-// Fetches rows that will be packed or written soon, a few tokens at a time between other work and in the order in
-// which they lie in memory.
+// Fetches rows that will be packed or written soon, a few cache lines at a time between other work. Addresses are
+// worked out beforehand: turns that do so themselves, or loop over tokens, cost a tenth of the forward pass.
 class Prefetch {
  public:
-  void clear() {
-    rows_.clear();
-    row_ = 0, position_ = 0;
-  }
   // Packed positions begin .. end - 1 of a row that lies as `layout` says. T: const where the row will be read.
   template <class T>
-  void add(T* row, const Layout& layout, int64_t begin, int64_t end, int64_t dim) {
+  void add(T* row, const Layout& layout, int64_t begin, int64_t end) {
     if (begin >= end) return;
-    const bool whole = end - begin == static_cast<int64_t>(layout.at.size());
-    rows_.push_back({reinterpret_cast<const char*>(row), layout.at.data() + begin, whole ? layout.order : nullptr,
-                     end - begin, static_cast<int64_t>(sizeof(T)), static_cast<int64_t>(dim * sizeof(T)),
-                     !std::is_const_v<T>});
-  }
-  int64_t tokens() const {
-    int64_t sum = 0;
-    for (const Row& row : rows_) sum += row.count;
-    return sum;
-  }
-  // What is asked for is spread over so many turns.
-  void spread(int64_t turns) { share_ = (tokens() + turns - 1) / turns; }
-  void turn() {
-    if (row_ < rows_.size()) some(share_);
-  }
-  void some(int64_t tokens) {
-    while (row_ < rows_.size() && tokens > 0) {
-      const Row& row = rows_[row_];
-      const int64_t end = std::min(row.count, position_ + tokens);
-      tokens -= end - position_;
-      for (; position_ < end; ++position_) {
-        const int64_t position = row.order == nullptr ? position_ : row.order[position_];
-        const char* const token = row.base + row.offsets[position] * row.element;
-        if (row.write) {
-          for (int64_t byte = 0; byte < row.bytes; byte += 64) __builtin_prefetch(token + byte, 1, 2);
-        } else {
-          for (int64_t byte = 0; byte < row.bytes; byte += 64) __builtin_prefetch(token + byte, 0, 2);
-        }
+    // What is fetched are whole lines, so that the lowest bit is free: it tells what will be written.
+    const uintptr_t base = (reinterpret_cast<uintptr_t>(row) & ~kWrite) | (std::is_const_v<T> ? 0 : kWrite);
+    if (layout.lines.empty()) {
+      uintptr_t* to = room((end - begin) * ((layout.bytes + 63) / 64));
+      for (int64_t i = begin; i < end; ++i) {
+        const uintptr_t token = base + layout.at[i] * sizeof(T);
+        for (int64_t byte = 0; byte < layout.bytes; byte += 64) *to++ = token + byte;
       }
-      if (position_ == row.count) ++row_, position_ = 0;
+    } else {
+      const int64_t count = static_cast<int64_t>(layout.lines.size());
+      uintptr_t* const to = room(count);
+      for (int64_t i = 0; i < count; ++i) to[i] = base + layout.lines[i];
     }
   }
+  // What is asked for is spread over so many turns.
+  void spread(int64_t turns) { share_ = (size_ + turns - 1) / turns; }
+  void turn() {
+    if (next_ < size_) fetch(std::min(size_, next_ + share_));
+  }
   void all() {
-    some(tokens());
-    clear();
+    fetch(size_);
+    size_ = next_ = 0;
   }
 
  private:
-  struct Row {
-    const char* base;
-    const int64_t* offsets;
-    const int64_t* order;
-    int64_t count, element, bytes;
-    bool write;
-  };
-  std::vector<Row> rows_;
-  size_t row_ = 0;
-  int64_t position_ = 0, share_ = 0;
+  static constexpr uintptr_t kWrite = 1;
+
+  // Where so many more lines go.
+  uintptr_t* room(int64_t count) {
+    size_ += count;
+    if (size_ > static_cast<int64_t>(lines_.size())) lines_.resize(size_);
+    return lines_.data() + size_ - count;
+  }
+  void fetch(int64_t end) {
+    for (; next_ < end; ++next_) {
+      const uintptr_t line = lines_[next_];
+      if (line & kWrite) {
+        __builtin_prefetch(reinterpret_cast<const char*>(line), 1, 2);
+      } else {
+        __builtin_prefetch(reinterpret_cast<const char*>(line), 0, 2);
+      }
+    }
+  }
+
+  std::vector<uintptr_t> lines_;  // the first size_ of them are asked for
+  int64_t size_ = 0, next_ = 0, share_ = 0;
 };
 
 }  // namespace NATTEN_ISA

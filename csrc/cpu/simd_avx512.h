@@ -46,20 +46,19 @@ struct Simd<float> : Registers32 {
 
   // 2^x for x <= about 100; 0 below -126; NaN stays. Relative error 2e-8 and rounding.
   static Vector exp2(Vector x) {
-    return exp2_by(x, {1.53533620e-4f, 1.33988739e-3f, 9.61843692e-3f, 5.55033237e-2f, 2.40226477e-1f, 6.93147182e-1f,
+    return exp2_by(x, {2.16129163e-4f, 1.24678458e-3f, 9.67545155e-3f, 5.54852821e-2f, 2.40229309e-1f, 6.93147063e-1f,
                        1.00000000f});
   }
-  // 2^x by a polynomial for fractions from -1/2 to 1/2, the highest power's coefficient first.
+  // 2^x by a polynomial for fractions from 0 to 1, the highest power's coefficient first.
   // Lanes whose result would be denormal are masked: on Intel's cores one of them costs hundreds of cycles.
   template <int N>
   static Vector exp2_by(Vector x, const float (&coefficients)[N]) {
     const __mmask16 normal = _mm512_cmp_ps_mask(x, _mm512_set1_ps(-126.0f), _CMP_NLT_UQ);
-    const Vector whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    const Vector f = _mm512_sub_ps(x, whole);
+    const Vector f = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
     Vector y = _mm512_set1_ps(coefficients[0]);
 #pragma GCC unroll 16
     for (int i = 1; i < N; ++i) y = _mm512_fmadd_ps(y, f, _mm512_set1_ps(coefficients[i]));
-    return _mm512_maskz_scalef_ps(normal, y, whole);
+    return _mm512_maskz_scalef_ps(normal, y, x);
   }
 
   // log2(x) of a positive x; 0, infinity and NaN give what std::log2 does.
@@ -171,7 +170,7 @@ struct Pairs {
   }
   // 2^x as S::exp2 has it, with an error of 3e-6: weights are rounded to eight bits.
   static __m512 exp2(__m512 x) {
-    return S::exp2_by(x, {9.5701e-3f, 5.591786e-2f, 2.4024745e-1f, 6.9312181e-1f, 9.9999926e-1f});
+    return S::exp2_by(x, {1.34266857e-2f, 5.22424728e-2f, 2.41280213e-1f, 6.93044841e-1f, 1.0f});
   }
 
  private:

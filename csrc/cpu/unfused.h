@@ -122,18 +122,18 @@ class UnfusedWorker {
     if (!fits_ahead(block, std::max(call_.dim, p_.slots()) * static_cast<int64_t>(sizeof(T)))) return;
     for (int i = 0; i < (block.stacked ? 1 : block.rows); ++i) {
       for (int64_t member = 0; member < call_.members; ++member) {
-        const auto add = [&](auto kind, const Layout& layout, int64_t dim) {
+        const auto add = [&](auto kind, const Layout& layout) {
           using U = typename decltype(kind)::type;
           if (layout.view.data == nullptr) return;
-          prefetch.add(layout.template query_row<U>(stop, i, member), layout, query, last_query, dim);
+          prefetch.add(layout.template query_row<U>(stop, i, member), layout, query, last_query);
         };
-        add(Kind<const T>(), call_.queries, call_.dim);
-        add(Kind<T>(), call_.dots, p_.slots());
-        add(Kind<const T>(), call_.weights, p_.slots());
-        add(Kind<T>(), call_.query_sums, call_.dim);
+        add(Kind<const T>(), call_.queries);
+        add(Kind<T>(), call_.dots);
+        add(Kind<const T>(), call_.weights);
+        add(Kind<T>(), call_.query_sums);
       }
     }
-    rows_.template plan_prefetch<T>(stop, {{&call_.keys, call_.dim}}, prefetch);
+    rows_.template plan_prefetch<T>(stop, {&call_.keys}, prefetch);
   }
 
   void run_tile(const Stop& stop, const Tile& tile, int64_t member) {
@@ -349,16 +349,18 @@ void tiled_unfused(const Problem& p, const RowPlan& plan, const UnfusedCall<T>& 
   using E = acc_t<T>;
   const BiasTable<E> bias(p, plan, call.rpb, /*unit=*/1);
   const int64_t members = p.heads / p.kv_heads;
-  const auto layout = [&](const View& view, int64_t per_key) { return Layout(p, plan, view, per_key); };
+  const auto layout = [&](const View& view, int64_t per_key, int64_t dim) {
+    return Layout(p, plan, view, per_key, dim, sizeof(T));
+  };
   const UnfusedWork<T> work{p,
                             plan,
                             bias,
-                            layout(call.queries, members),
-                            layout(call.keys, 1),
-                            layout(call.dots, members),
-                            layout(call.weights, members),
-                            layout(call.query_sums, members),
-                            layout(call.key_sums, 1),
+                            layout(call.queries, members, call.dim),
+                            layout(call.keys, 1, call.dim),
+                            layout(call.dots, members, p.slots()),
+                            layout(call.weights, members, p.slots()),
+                            layout(call.query_sums, members, call.dim),
+                            layout(call.key_sums, 1, call.dim),
                             call.dim,
                             call.factor,
                             call.missing,

@@ -9,7 +9,8 @@ how many times as fast as in float32 natten::na is in bfloat16.
 In each round every contender runs once, then for --block milliseconds. The mean of the
 block is the round's figure, as in torch.utils.benchmark; the first call, which comes after
 all the others swept the caches, is kept apart ("cold"). With --cold there are no blocks
-and the first call is the figure. Figures are medians over rounds.
+and the first call is the figure. Figures are medians over rounds, and a ratio is the median
+of the rounds' ratios: a machine that others slow down from time to time does so to both.
 """
 import argparse
 import json
@@ -102,7 +103,8 @@ def contenders(shape, dtype, train, peers):
     def na():
         return torch.ops.natten.na(*own, own_rpb, shape["kernel_size"], shape["dilation"], causal)
 
-    runs = {"gonatten": (na, own + [own_rpb])}
+    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
+    runs = {"gonatten": (na, own + [own_rpb]), "sgemm": (lambda: a @ b, [])}
     if dtype == torch.float32:
         low = [t.detach().bfloat16().requires_grad_(train) for t in own]
         low_rpb = rpb.clone().requires_grad_(train) if rpb is not None else None
@@ -119,8 +121,6 @@ def contenders(shape, dtype, train, peers):
     if "flex" in peers and not train and dtype == torch.float32:  # its CPU kernel has no backward
         plain = [t.detach() for t in first]
         runs["flex"] = (peer_flex(shape, *plain, peer_rpb.detach() if peer_rpb is not None else None), [])
-    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
-    runs["sgemm"] = (lambda: a @ b, [])
     return runs
 
 
@@ -149,6 +149,11 @@ def timed(run, leaves, train, block):
         call(run, leaves, train)
         calls += 1
     return first, (time.perf_counter() - start) / calls
+
+
+def ratio(these, those):
+    """Median of the rounds' ratios."""
+    return statistics.median(a / b for a, b in zip(these, those))
 
 
 def compare(runs, shape, dtype):
@@ -216,11 +221,11 @@ def main():
                 work *= n
             work *= 3.5 if train else 1
             rate = work / median["gonatten"] / 1e9
-            share = rate / (2 * 1024**3 / median["sgemm"] / 1e9)
-            times = {key: median[key] / median["gonatten"] for key in peers if key in median}
-            cold_times = {key: first[key] / first["gonatten"] for key in peers if key in median}
+            share = work / 2 / 1024**3 * ratio(warm["sgemm"], warm["gonatten"])
+            times = {key: ratio(warm[key], warm["gonatten"]) for key in peers if key in warm}
+            cold_times = {key: ratio(cold[key], cold["gonatten"]) for key in peers if key in cold}
             cells = " ".join(f"{times[key]:8.1f}x" if key in times else "        -" for key in peers)
-            low = f"{median['gonatten'] / median['bfloat16']:5.2f}x" if "bfloat16" in median else "     -"
+            low = f"{ratio(warm['gonatten'], warm['bfloat16']):5.2f}x" if "bfloat16" in warm else "     -"
             what = "forward+backward" if train else "forward"
             spread = f"{1e3 * min(warm['gonatten']):.3f}-{1e3 * max(warm['gonatten']):.3f}"
             print(f"{name:44} {what:17} {1e3 * median['gonatten']:12.3f} {spread:>15} {1e3 * first['gonatten']:8.3f} "
