@@ -6,7 +6,7 @@
 // packed row, and its keys are packed as the walk reaches them.
 #pragma once
 
-#include "products.h"
+#include "scores.h"
 
 namespace natten::cpu {
 namespace NATTEN_ISA {
@@ -48,7 +48,7 @@ struct Block {
   int64_t lane_step(int i, int width) const { return stacked ? i * width : 0; }
 
   // Calls of between() that a block's products make at least: of so many passes over its scores, and of sums that make
-  // so many per tile and chunk (see products.h, sums.h).
+  // so many per tile and chunk (see scores.h, sums.h).
   template <class S>
   int64_t turns(int64_t passes, int64_t sums) const {
     int64_t scores = 0;
@@ -117,7 +117,7 @@ inline int64_t room_of(const Problem& p, const RowPlan& plan) {
   if (!by_strips(p)) return whole;
   int64_t most = 0;
   for (const Strip& strip : plan.strips) {
-    most = std::max(most, round_up(strip.last_key, width) - strip.first_key / width * width);
+    most = std::max(most, round_up(strip.last_key, width) - round_down(strip.first_key, width));
   }
   return std::min(whole, 2 * most + 16 * width);
 }

@@ -283,33 +283,15 @@ class BackwardWorker {
 
   // Scores of the queries into weights_, of their gradients into slopes_.
   void score_chunk(const Stop& stop, const Tile& tile, int64_t member, const Chunk& chunk) {
-    const E* const bias_base = bias_.of(tile, member);
-    ScoreJob<E> job;
-    job.k_stride = stride_;
-    job.keys = tile.keys;
-    job.index = tile.index.data();
-    job.bias_step = tile.uniform ? 1 : W;
-    job.bias_row = stop.block.stacked ? W : bias_.row_stride(tile);
+    TileScores<E> scores(tile, dims_, stride_, static_cast<E>(p_.scale * 1.4426950408889634));
+    TileScores<E> slopes(tile, value_dims_, stride_, E(1));
+    scores.add_bias(bias_, tile, stop.block, member);
     const auto fetch = [&] { prefetch_.turn(); };
     for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
       const Step& step = stop.block.steps[s];
-      const int64_t to = step.low * kScoresRow<S> + step.slot * W;
-      job.dim = dims_;
-      job.chain = chain_of(dims_);
-      job.factor = static_cast<E>(p_.scale * 1.4426950408889634);
-      job.q = q_tile_.data() + step.low * W;
-      job.k = rows_[s] + tile.base - rows_.origin() + step.first;
-      job.bias = bias_base == nullptr ? nullptr : bias_base + step.bias_row * job.bias_row + step.first * job.bias_step;
-      job.scores = weights_.data() + to;
-      score<S, O>(job, step.high - step.low, step.count, fetch);
-      job.dim = value_dims_;
-      job.chain = chain_of(value_dims_);
-      job.factor = E(1);
-      job.q = dout_tile_.data() + step.low * W;
-      job.k += v_at_;
-      job.bias = nullptr;
-      job.scores = slopes_.data() + to;
-      score<S, O>(job, step.high - step.low, step.count, fetch);
+      const E* const keys = rows_[s] - rows_.origin();
+      scores.template run<S, O>(step, q_tile_.data(), keys, weights_.data(), fetch);
+      slopes.template run<S, O>(step, dout_tile_.data(), keys + v_at_, slopes_.data(), fetch);
     }
   }
 

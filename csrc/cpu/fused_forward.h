@@ -6,6 +6,7 @@
 
 #include "forward_keys.h"
 #include "sums.h"
+#include "tile_scores.h"
 
 namespace natten::cpu {
 namespace NATTEN_ISA {
@@ -199,23 +200,11 @@ class ForwardWorker {
   }
 
   void score_chunk(const Stop& stop, const Tile& tile, int64_t member, const Chunk& chunk) {
-    const E* const bias_base = bias_.of(tile, member);
-    ScoreJob<E> job;
-    job.k_stride = keys_.k_stride();
-    job.dim = dims_;
-    job.chain = chain_of(dims_);
-    job.factor = factor_;
-    job.keys = tile.keys;
-    job.index = tile.index.data();
-    job.bias_step = tile.uniform ? 1 : W;
-    job.bias_row = stop.block.stacked ? W : bias_.row_stride(tile);
+    TileScores<E> scores(tile, dims_, keys_.k_stride(), factor_);
+    scores.add_bias(bias_, tile, stop.block, member);
     for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
-      const Step& step = stop.block.steps[s];
-      job.q = q_tile_.data() + step.low * W;
-      job.k = keys_.row(s) + tile.base - keys_.origin() + step.first;
-      job.bias = bias_base == nullptr ? nullptr : bias_base + step.bias_row * job.bias_row + step.first * job.bias_step;
-      job.scores = scores_.data() + step.low * kScoresRow<S> + step.slot * W;
-      score<S, O>(job, step.high - step.low, step.count, [&] { prefetch_.turn(); });
+      scores.template run<S, O>(stop.block.steps[s], q_tile_.data(), keys_.row(s) - keys_.origin(), scores_.data(),
+                                [&] { prefetch_.turn(); });
     }
   }
 

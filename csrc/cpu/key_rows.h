@@ -3,7 +3,7 @@
 // to the row's beginning when its room is used up.
 #pragma once
 
-#include "layout.h"
+#include "prefetch.h"
 
 namespace natten::cpu {
 namespace NATTEN_ISA {
@@ -36,7 +36,7 @@ class KeyRows {
       E* const row = ring_.row(step.z, step.y, fresh);
       if (fresh) {
         done_ = block.first_key;
-        packed_ = origin_ = done_ / width_ * width_;
+        packed_ = origin_ = round_down(done_, width_);
       }
       if (stop.group.strips > 0 && done_ < block.first_key) {
         finish(step.z, step.y, row, done_, block.first_key);
@@ -44,7 +44,7 @@ class KeyRows {
       }
       if (packed_ < block.last_key) {
         if (round_up(block.last_key, width_) > origin_ + room_) {
-          const int64_t begin = done_ / width_ * width_;
+          const int64_t begin = round_down(done_, width_);
           move(row, begin - origin_, packed_ - begin);
           origin_ = begin;
         }

@@ -9,6 +9,7 @@
 namespace natten::cpu {
 namespace NATTEN_ISA {
 
+inline int64_t round_down(int64_t n, int64_t multiple) { return n / multiple * multiple; }
 inline int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 // The stride of a packed matrix: whole cache lines, and an odd number of them, since powers of two share cache sets.

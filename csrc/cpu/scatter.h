@@ -2,7 +2,7 @@
 // (lanes are channels).
 #pragma once
 
-#include "products.h"
+#include "sums.h"
 
 namespace natten::cpu {
 namespace NATTEN_ISA {

@@ -1,10 +1,106 @@
-// Weighted sums of one tile, from where its chunks left them to where they go: values into outputs, keys into dq.
+// Sums of value rows weighted by scores (lanes are channels), from where a tile's chunks left them to where they go:
+// values into outputs, keys into dq.
 #pragma once
 
-#include "products.h"
+#include "scores.h"
 
 namespace natten::cpu {
 namespace NATTEN_ISA {
+
+// One key row's share in the sums: rows low .. high - 1 of the block weigh its values.
+template <class E>
+struct SumStep {
+  const E* values;  // the key row, [position][stride]
+  int64_t scores;   // offset of its first vector in each row's scores
+  int64_t count;    // window offsets, or pairs of them
+  int low, high;
+};
+
+// A step as some rows of the block see it, counted from the first of them: what all query columns need, worked out
+// once.
+template <class E>
+struct RowsStep {
+  const E* values;
+  const E* scores;
+  int64_t count;
+  int64_t rows;  // low * 8 + high
+};
+
+// Adds to sum[c][i] the values under query column c's window, for rows Low .. High - 1.
+template <class S, class O, class E, int C, int R, int N, int Low, int High>
+inline __attribute__((always_inline)) void sum_step(typename S::Vector (&sum)[C][R][N], const RowsStep<E>& step,
+                                                    const int64_t (&at)[C], int64_t stride, int64_t column) {
+  using V = typename S::Vector;
+  constexpr int W = S::kLanes;
+  const E* values[C];
+  NATTEN_UNROLL
+  for (int c = 0; c < C; ++c) values[c] = step.values + at[c];
+  const E* weights = step.scores + column;
+  for (const E* const end = weights + step.count * W; weights < end; weights += W) {
+    NATTEN_UNROLL
+    for (int c = 0; c < C; ++c) {
+      // The fewer are held in registers, the others pass through one.
+      if constexpr (High - Low < N) {
+        V weight[R];
+        NATTEN_UNROLL
+        for (int i = Low; i < High; ++i) weight[i] = S::pinned(S::set(weights[i * kScoresRow<S> + c]));
+        NATTEN_UNROLL
+        for (int n = 0; n < N; ++n) {
+          const V value = S::pinned(S::load(values[c] + n * W));
+          NATTEN_UNROLL
+          for (int i = Low; i < High; ++i) sum[c][i][n] = O::fma(weight[i], value, sum[c][i][n]);
+        }
+      } else {
+        V value[N];
+        NATTEN_UNROLL
+        for (int n = 0; n < N; ++n) value[n] = S::pinned(S::load(values[c] + n * W));
+        NATTEN_UNROLL
+        for (int i = Low; i < High; ++i) {
+          const V weight = S::pinned(S::set(weights[i * kScoresRow<S> + c]));
+          NATTEN_UNROLL
+          for (int n = 0; n < N; ++n) sum[c][i][n] = O::fma(weight, value[n], sum[c][i][n]);
+        }
+      }
+      values[c] += O::kWidth * stride;
+    }
+  }
+}
+
+template <class E>
+struct SumJob {
+  const SumStep<E>* steps;
+  int64_t step_count;
+  int64_t value_stride;
+  const int64_t* start;  // of each query column: its window's first packed position
+  const E* scores;       // of the block's first row
+};
+
+// Adds what query columns column .. column + C - 1 see in the steps, to accumulators that stay in registers throughout.
+// at: where in each key row a column's values begin.
+template <class S, class O, class E, int C, int R, int N>
+inline __attribute__((always_inline)) void sum_steps(typename S::Vector (&sum)[C][R][N], const RowsStep<E>* step,
+                                                     const RowsStep<E>* end, const int64_t (&at)[C], int64_t stride,
+                                                     int64_t column) {
+  for (; step < end; ++step) {
+#define NATTEN_SUM(low, high)                                                                         \
+  case (low) * 8 + (high):                                                                            \
+    if constexpr ((high) <= R) sum_step<S, O, E, C, R, N, low, high>(sum, *step, at, stride, column); \
+    break;
+    switch (step->rows) {
+      NATTEN_SUM(0, 4)
+      NATTEN_SUM(0, 3)
+      NATTEN_SUM(0, 2)
+      NATTEN_SUM(0, 1)
+      NATTEN_SUM(1, 4)
+      NATTEN_SUM(1, 3)
+      NATTEN_SUM(1, 2)
+      NATTEN_SUM(2, 4)
+      NATTEN_SUM(2, 3)
+      NATTEN_SUM(3, 4)
+    }
+#undef NATTEN_SUM
+  }
+}
 
 // What becomes of the sums of a block: where they come from and where they go.
 template <class E, class T>

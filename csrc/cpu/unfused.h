@@ -220,23 +220,10 @@ class UnfusedWorker {
   }
 
   void score_chunk(const Stop& stop, const Tile& tile, int64_t member, const Chunk& chunk) {
-    const E* const bias_base = call_.bias.has_bias ? lane_bias_.of(tile, member) : nullptr;
-    ScoreJob<E> job;
-    job.k_stride = stride_;
-    job.dim = dims_;
-    job.chain = chain_of(dims_);
-    job.factor = call_.factor;
-    job.keys = tile.keys;
-    job.index = tile.index.data();
-    job.bias_step = tile.uniform ? 1 : W;
-    job.bias_row = stop.block.stacked ? W : lane_bias_.row_stride(tile);
+    TileScores<E> scores(tile, dims_, stride_, call_.factor);
+    if (call_.bias.has_bias) scores.add_bias(lane_bias_, tile, stop.block, member);
     for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
-      const Step& step = stop.block.steps[s];
-      job.q = q_tile_.data() + step.low * W;
-      job.k = rows_[s] + tile.base - rows_.origin() + step.first;
-      job.bias = bias_base == nullptr ? nullptr : bias_base + step.bias_row * job.bias_row + step.first * job.bias_step;
-      job.scores = scores_.data() + step.low * kScoresRow<S> + step.slot * W;
-      score<S, O>(job, step.high - step.low, step.count, [] {});
+      scores.template run<S, O>(stop.block.steps[s], q_tile_.data(), rows_[s] - rows_.origin(), scores_.data(), [] {});
     }
   }
 
