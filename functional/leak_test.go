@@ -1,8 +1,6 @@
 package functional_test
 
 import (
-	"fmt"
-	"os"
 	"runtime/debug"
 	"testing"
 
@@ -11,21 +9,18 @@ import (
 	"github.com/sugarme/gotch/ts"
 
 	"github.com/gonatten/gonatten/functional"
+	"github.com/gonatten/gonatten/internal/procmem"
 	"github.com/gonatten/gonatten/internal/torch"
 )
 
 // residentBytes is the process's memory in RAM, Go's unused part given back first.
 func residentBytes(t *testing.T) int64 {
 	debug.FreeOSMemory()
-	var total, resident int64
-	file, err := os.Open("/proc/self/statm")
-	if err != nil {
-		t.Skip("no /proc/self/statm on this system")
+	resident := procmem.Resident()
+	if resident == 0 {
+		t.Skip("this system does not tell a process's memory")
 	}
-	defer file.Close()
-	_, err = fmt.Fscan(file, &total, &resident)
-	require.NoError(t, err)
-	return resident * int64(os.Getpagesize())
+	return resident
 }
 
 // 500 steps forward and backward, fused and unfused, with an error in each:

@@ -11,11 +11,11 @@ import (
 	"github.com/sugarme/gotch"
 
 	"github.com/gonatten/gonatten/data"
+	"github.com/gonatten/gonatten/internal/procmem"
 	"github.com/gonatten/gonatten/internal/torch"
 	"github.com/gonatten/gonatten/models"
 	"github.com/gonatten/gonatten/train"
 	"github.com/gonatten/gonatten/train/optim"
-	"github.com/gonatten/gonatten/train/progress"
 )
 
 func TestLoopLearns(t *testing.T) {
@@ -234,7 +234,7 @@ func TestMemoryIsFlat(t *testing.T) {
 		l.Recompute = l.State.Step >= 1000
 		if l.State.Step%250 == 0 {
 			runtime.GC()
-			resident = append(resident, progress.Resident())
+			resident = append(resident, procmem.Resident())
 			tensors = append(tensors, int64(torch.TensorsAlive()))
 		}
 		return nil

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/gonatten/gonatten/internal/procmem"
 	"github.com/gonatten/gonatten/internal/torch"
 	"github.com/gonatten/gonatten/train/progress"
 	"github.com/gonatten/gonatten/train/record"
@@ -84,7 +85,7 @@ func (c *stepClock) step(_ context.Context, l *Loop) error {
 		Kind: "train", Time: now.UTC().Format(time.RFC3339), Epoch: state.Epoch, Step: state.Step,
 		Loss: record.Number(c.loss / float64(c.steps)), LR: record.Number(state.LR),
 		Images: state.Images, ImagesPerSecond: record.Number(float64(c.images) / max(c.elapsed.Seconds(), 1e-9)),
-		ResidentBytes: progress.Resident(), Overflows: state.Overflows,
+		ResidentBytes: procmem.Resident(), Overflows: state.Overflows,
 	}
 	if l.Scaler != nil {
 		scale, _, err := l.Scaler.State()
@@ -124,7 +125,7 @@ func (c *stepClock) show(l *Loop, now time.Time) {
 			words += fmt.Sprintf("  MFU %.1f%%", 200*macs*c.rate/c.peak)
 		}
 	}
-	if resident := progress.Resident(); resident > 0 {
+	if resident := procmem.Resident(); resident > 0 {
 		words += "  mem " + progress.Bytes(resident)
 	}
 	bar.Update(int64(state.Batch), int64(l.Source.Len()), words)
@@ -189,7 +190,7 @@ func (r *run) evaluateNow(ctx context.Context, l *Loop) error {
 		Kind: "eval", Time: time.Now().UTC().Format(time.RFC3339), Epoch: state.Epoch - 1, Step: state.Step,
 		Loss: record.Number(result.Loss), Top1: record.Number(result.Top1), Top5: record.Number(result.Top5),
 		EMA: r.ema != nil, Images: int64(result.Images), ImagesPerSecond: record.Number(result.ImagesPerSecond()),
-		Seconds: record.Number(result.Seconds), ResidentBytes: progress.Resident(),
+		Seconds: record.Number(result.Seconds), ResidentBytes: procmem.Resident(),
 	}); err != nil {
 		return err
 	}

@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 
 	"github.com/gonatten/gonatten/internal/atomicfile"
-	"github.com/gonatten/gonatten/train/progress"
+	"github.com/gonatten/gonatten/internal/procmem"
 )
 
 // Summary is the outcome of a run.
@@ -44,7 +44,7 @@ func (r *run) finish() (*Summary, error) {
 		Checkpoint: filepath.Join(r.folder, LastFile), Curve: filepath.Join(r.folder, CurveFile),
 		Epochs: at.Epoch, Steps: at.Step, Seconds: r.elapsed().Seconds(),
 		Skipped: at.Skipped, Processes: r.world(), Rank: r.rank(), Reductions: r.group.Reductions(),
-		ResidentBytes: progress.Resident(), Interrupted: at.Interrupted, StopReason: at.StopReason,
+		ResidentBytes: procmem.Resident(), Interrupted: at.Interrupted, StopReason: at.StopReason,
 	}
 	if r.best != nil {
 		s.Checkpoint, s.BestEpoch = filepath.Join(r.folder, BestFile), r.bestEpoch

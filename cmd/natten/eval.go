@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gonatten/gonatten/internal/procmem"
 	"github.com/gonatten/gonatten/train"
 	"github.com/gonatten/gonatten/train/progress"
 
@@ -72,7 +73,7 @@ func init() {
 				done := 0
 				result, err := p.EvaluateOn(cmd.Context(), cfg, func(b *data.Batch, _ [][]int64, _ []float64) {
 					done += len(b.Labels)
-					a.bar.Update(int64(done), 0, fmt.Sprintf("%d images  mem %s", done, progress.Bytes(progress.Resident())))
+					a.bar.Update(int64(done), 0, fmt.Sprintf("%d images  mem %s", done, progress.Bytes(procmem.Resident())))
 				}, a.fetching())
 				if errors.Is(err, data.ErrNoSplit) {
 					return fmt.Errorf("%w; or measure on all of its pictures: --split train", err)

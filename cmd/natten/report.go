@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gonatten/gonatten/internal/procmem"
 	"github.com/gonatten/gonatten/train/config"
 	"github.com/gonatten/gonatten/train/progress"
 	"github.com/gonatten/gonatten/train/report"
@@ -35,7 +36,7 @@ func init() {
 				a.bar.Start("evaluating")
 				o.Fetch = a.fetching()
 				o.OnBatch = func(images int) {
-					a.bar.Update(int64(images), 0, fmt.Sprintf("%d images  mem %s", images, progress.Bytes(progress.Resident())))
+					a.bar.Update(int64(images), 0, fmt.Sprintf("%d images  mem %s", images, progress.Bytes(procmem.Resident())))
 				}
 				o.Adapt = func(c *config.Config) {
 					if dir != "" {

@@ -8,6 +8,20 @@ import (
 	"strings"
 )
 
+// Resident is the memory in RAM that the process has, in bytes, or 0 where the
+// system does not tell.
+func Resident() int64 {
+	data, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	var total, resident int64
+	if n, _ := fmt.Sscan(string(data), &total, &resident); n != 2 {
+		return 0
+	}
+	return resident * int64(os.Getpagesize())
+}
+
 // Peak is the most resident memory in bytes that the process has had since it
 // began or since [ResetPeak], or 0 where the system does not tell.
 func Peak() int64 {

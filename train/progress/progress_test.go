@@ -65,18 +65,6 @@ func TestNilBarIsSilent(t *testing.T) {
 	require.False(t, b.Due())
 }
 
-func TestResident(t *testing.T) {
-	before := Resident()
-	block := make([]byte, 64<<20)
-	for i := range block {
-		block[i] = 1
-	}
-	if before > 0 {
-		require.Greater(t, Resident()-before, int64(40<<20))
-	}
-	require.EqualValues(t, 1, block[len(block)-1])
-}
-
 func ExampleDuration() {
 	fmt.Println(Duration(7*time.Second), Duration(754*time.Second), Duration(3723*time.Second))
 	fmt.Println(Bytes(999), Bytes(12345), Bytes(3456789), Bytes(1234567890))
