@@ -28,8 +28,8 @@ Tensor spread(const Tensor& t, int64_t heads) {
   return first.size(1) == heads ? first : first.repeat_interleave(heads / first.size(1), 1);
 }
 
-// float32 for float16 on the CPU, where older releases of libtorch multiply no matrices of it.
-Tensor widened(const Tensor& t) { return t.is_cpu() && t.scalar_type() == at::kHalf ? t.to(at::kFloat) : t; }
+// float32 for half precision: a product rounded to it, of a logit of 20 say, is a few percent of a weight.
+Tensor widened(const Tensor& t) { return at::isReducedFloatingType(t.scalar_type()) ? t.to(at::kFloat) : t; }
 
 // Scaled logits of every query against the additional keys, [B, *spatial, H, E].
 Tensor extra_logits(const Tensor& q, const Tensor& extra_k, const Problem& problem) {

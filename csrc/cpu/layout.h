@@ -19,18 +19,17 @@ inline bool fits_ahead(const Block& block, int64_t bytes) {
 struct Layout {
   View view;
   int64_t kv_heads, per_key, dilation[2];
-  int64_t element, bytes;      // of a number, and of what a token has of one head
+  int64_t bytes;               // of what a token has of one head
   std::vector<int64_t> at;     // of each packed position, from its row
   std::vector<int64_t> lines;  // of a whole row: the bytes at which its cache lines begin, in the order of memory
 
-  // per_key: the tensor's heads per key head. dim: numbers of a token and head, of `element_` bytes each.
-  Layout(const Problem& p, const RowPlan& plan, const View& view_, int64_t per_key_, int64_t dim, int64_t element_)
+  // per_key: the tensor's heads per key head. dim: numbers of a token and head, of `element` bytes each.
+  Layout(const Problem& p, const RowPlan& plan, const View& view_, int64_t per_key_, int64_t dim, int64_t element)
       : view(view_),
         kv_heads(p.kv_heads),
         per_key(per_key_),
         dilation{p.axis[0].dilation, p.axis[1].dilation},
-        element(element_),
-        bytes(dim * element_),
+        bytes(dim * element),
         at(view_.data == nullptr ? 0 : plan.length()) {
     for (size_t i = 0; i < at.size(); ++i) {
       const int64_t line = plan.positions[i].line;
