@@ -26,7 +26,7 @@ struct ForwardCall {
         k(p, plan, k_, 1, p.dim, sizeof(T)),
         v(p, plan, v_, 1, p.value_dim, sizeof(T)),
         out(p, plan, out_, members, p.value_dim, sizeof(T)),
-        lse(p, plan, lse_, members, 1, sizeof(acc_t<T>)) {}
+        lse(p, plan, lse_, members) {}
 };
 
 // One thread's ring of key rows, each [dims][k_stride] keys and then [position][channels] values, from origin() on.
@@ -66,9 +66,7 @@ class ForwardKeys {
         });
   }
 
-  bool fits_ahead(const Block& block) const {
-    return cpu::NATTEN_ISA::fits_ahead(block, call_.p.dim * static_cast<int64_t>(sizeof(T)));
-  }
+  bool fits_ahead(const Block& block) const { return cpu::NATTEN_ISA::fits_ahead(block, call_.q.bytes); }
 
   // The block's rows of all four tensors.
   void plan_prefetch(const Stop& stop, Prefetch& prefetch) const {

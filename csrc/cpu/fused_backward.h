@@ -47,12 +47,12 @@ struct BackwardCall {
         q(p, plan, views.q, members, p.dim, sizeof(T)),
         k(p, plan, views.k, 1, p.dim, sizeof(T)),
         v(p, plan, views.v, 1, p.value_dim, sizeof(T)),
-        out(p, plan, views.out, members, p.value_dim, sizeof(T)),
-        lse(p, plan, views.lse, members, 1, sizeof(acc_t<T>)),
+        out(p, plan, views.out, members),
+        lse(p, plan, views.lse, members),
         dout(p, plan, views.dout, members, p.value_dim, sizeof(T)),
         dq(p, plan, views.dq, members, p.dim, sizeof(T)),
-        dk(p, plan, views.dk, 1, p.dim, sizeof(T)),
-        dv(p, plan, views.dv, 1, p.value_dim, sizeof(T)),
+        dk(p, plan, views.dk, 1),
+        dv(p, plan, views.dv, 1),
         bias_gradient(bias_gradient_),
         by_unit(by_unit_),
         slabs(slabs_) {}
@@ -137,7 +137,7 @@ class BackwardWorker {
   void plan_prefetch(const Stop& stop, Prefetch& prefetch) const {
     const Block& block = stop.block;
     const int64_t query = block.first_query, last_query = block.last_query;
-    if (!fits_ahead(block, p_.dim * static_cast<int64_t>(sizeof(T)))) return;
+    if (!fits_ahead(block, call_.q.bytes)) return;
     for (int i = 0; i < (block.stacked ? 1 : block.rows); ++i) {
       for (int64_t member = 0; member < call_.members; ++member) {
         prefetch.add(call_.q.template query_row<const T>(stop, i, member), call_.q, query, last_query);

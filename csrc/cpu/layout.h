@@ -23,8 +23,10 @@ struct Layout {
   std::vector<int64_t> at;     // of each packed position, from its row
   std::vector<int64_t> lines;  // of a whole row: the bytes at which its cache lines begin, in the order of memory
 
-  // per_key: the tensor's heads per key head. dim: numbers of a token and head, of `element` bytes each.
-  Layout(const Problem& p, const RowPlan& plan, const View& view_, int64_t per_key_, int64_t dim, int64_t element)
+  // per_key: the tensor's heads per key head. dim: numbers of a token and head, of `element` bytes each; none of a
+  // tensor that is not fetched ahead.
+  Layout(const Problem& p, const RowPlan& plan, const View& view_, int64_t per_key_, int64_t dim = 0,
+         int64_t element = 0)
       : view(view_),
         kv_heads(p.kv_heads),
         per_key(per_key_),
@@ -36,7 +38,7 @@ struct Layout {
       at[i] = of_head(line / kv_heads, line % kv_heads) + plan.positions[i].token * view.axis[2];
     }
     // Strips go by their positions.
-    if (at.empty() || by_strips(p)) return;
+    if (at.empty() || bytes == 0 || by_strips(p)) return;
     lines.reserve(at.size() * ((bytes + 63) / 64));
     const bool by_token = plan.lines == 1 || view.head < view.axis[2];
     for (size_t i = 0; i < at.size(); ++i) {

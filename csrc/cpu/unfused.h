@@ -119,7 +119,7 @@ class UnfusedWorker {
   void plan_prefetch(const Stop& stop, Prefetch& prefetch) const {
     const Block& block = stop.block;
     const int64_t query = block.first_query, last_query = block.last_query;
-    if (!fits_ahead(block, std::max(call_.dim, p_.slots()) * static_cast<int64_t>(sizeof(T)))) return;
+    if (!fits_ahead(block, std::max(call_.queries.bytes, call_.dots.bytes))) return;
     for (int i = 0; i < (block.stacked ? 1 : block.rows); ++i) {
       for (int64_t member = 0; member < call_.members; ++member) {
         const auto add = [&](auto kind, const Layout& layout) {
@@ -347,7 +347,7 @@ void tiled_unfused(const Problem& p, const RowPlan& plan, const UnfusedCall<T>& 
                             layout(call.dots, members, p.slots()),
                             layout(call.weights, members, p.slots()),
                             layout(call.query_sums, members, call.dim),
-                            layout(call.key_sums, 1, call.dim),
+                            layout(call.key_sums, 1, 0),
                             call.dim,
                             call.factor,
                             call.missing,
