@@ -79,8 +79,8 @@ Tensor na_with_extras(const Tensor& q, const Tensor& k, const Tensor& v, const O
   if (extras.dropout_p == 0) {
     auto [out, lse] = ops::na_lse(q, k, v, rpb, geometry, scale);
     const Tensor logits = extra_logits(q, *extras.k, problem);
-    const Tensor extra_lse = log_sum_exp(logits.to(lse.scalar_type()), -1);
-    const Tensor weights = (logits - extra_lse.unsqueeze(-1)).exp().to(logits.scalar_type());
+    const Tensor extra_lse = log_sum_exp(logits, -1);
+    const Tensor weights = (logits - extra_lse.unsqueeze(-1)).exp();
     const Tensor extra_out = extra_values(weights, *extras.v, problem).to(out.scalar_type());
     return std::get<0>(merge_attentions({out, extra_out}, {lse, extra_lse}));
   }
