@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/gonatten/gonatten/internal/testproc"
 	"github.com/gonatten/gonatten/train"
 )
 
@@ -18,7 +19,7 @@ import (
 // one clear error, the file that was there before is whole, nothing half-written
 // is left.
 func TestDiskFull(t *testing.T) {
-	if !alone(t) {
+	if !testproc.Alone(t) {
 		return
 	}
 	c := smallRun(t, imageFolder(t, 16, 4, 1))

@@ -22,6 +22,7 @@ import (
 	"github.com/sugarme/gotch/ts"
 
 	"github.com/gonatten/gonatten/checkpoint"
+	"github.com/gonatten/gonatten/internal/testproc"
 	"github.com/gonatten/gonatten/internal/torch"
 	"github.com/gonatten/gonatten/train"
 	"github.com/gonatten/gonatten/train/state"
@@ -165,7 +166,7 @@ func TestFolderIsReadOnly(t *testing.T) {
 // TestDiskFullInARun: the run ends with one error, the checkpoint before is whole,
 // and with room again it goes on.
 func TestDiskFullInARun(t *testing.T) {
-	if !alone(t) {
+	if !testproc.Alone(t) {
 		return
 	}
 	signal.Ignore(syscall.SIGXFSZ)

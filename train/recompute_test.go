@@ -11,6 +11,7 @@ import (
 
 	"github.com/gonatten/gonatten/data"
 	"github.com/gonatten/gonatten/internal/procmem"
+	"github.com/gonatten/gonatten/internal/testproc"
 	"github.com/gonatten/gonatten/internal/torch"
 	"github.com/gonatten/gonatten/models"
 	"github.com/gonatten/gonatten/train"
@@ -145,7 +146,7 @@ func TestRecomputeSavesMemory(t *testing.T) {
 	if !procmem.ResetPeak() {
 		t.Skip("the system does not let a process reset its peak of memory")
 	}
-	if !alone(t) {
+	if !testproc.Alone(t) {
 		return
 	}
 	peak := func(recompute bool) int64 {

@@ -7,7 +7,6 @@ import (
 	"image/png"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -21,22 +20,6 @@ import (
 	"github.com/gonatten/gonatten/train"
 	"github.com/gonatten/gonatten/train/optim"
 )
-
-// alone runs the test in a process of its own, and says whether this is that one. For what holds for
-// a whole process: a limit on the size of files (go test itself writes into a long one now and then), memory in use.
-func alone(t *testing.T) bool {
-	t.Helper()
-	const variable = "TRAIN_TEST_ALONE"
-	if os.Getenv(variable) == t.Name() {
-		return true
-	}
-	child := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
-	child.Env = append(os.Environ(), variable+"="+t.Name())
-	output, err := child.CombinedOutput()
-	require.NoError(t, err, "%s", output)
-	require.Contains(t, string(output), "--- PASS: "+t.Name())
-	return false
-}
 
 // linear is the smallest model: one layer on flattened images.
 type linear struct {
