@@ -75,6 +75,7 @@ TEST_PROGRAMS = cpu-test cpu-pool contract-test tile-test hopper-test
 test-csrc: build
 	+@$(CSRC) $(TEST_PROGRAMS)
 	build/bin/cpu-test
+	build/bin/cpu-test 60 1 emulated
 	build/bin/cpu-pool
 	build/bin/contract-test 2000
 	build/bin/tile-test
@@ -84,6 +85,7 @@ SANITIZED = $(CURDIR)/build/sanitize
 test-sanitize: ready ## run the library's tests under the address and undefined-behaviour sanitizers
 	+@$(CSRC) SANITIZE=address,undefined CXXFLAGS="-O1 -g1" BUILD=$(SANITIZED) cpu-test cpu-pool contract-test
 	ASAN_OPTIONS=detect_leaks=0 $(SANITIZED)/bin/cpu-test 60
+	ASAN_OPTIONS=detect_leaks=0 $(SANITIZED)/bin/cpu-test 20 1 emulated
 	ASAN_OPTIONS=detect_leaks=0 $(SANITIZED)/bin/cpu-pool
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 $(SANITIZED)/bin/contract-test 1000
 

@@ -28,7 +28,7 @@ func TestMatrixInEveryInstructionSet(t *testing.T) {
 		return string(found[1])
 	}
 	ran := map[string]bool{}
-	for _, set := range []string{"scalar", "neon", "avx2", "avx512", "avx512_bf16"} {
+	for _, set := range []string{"scalar", "neon", "avx2", "avx512", "avx512_bf16", "avx512_amx"} {
 		t.Run(set, func(t *testing.T) {
 			if other := run(t, set, "0"); other != set {
 				t.Skipf("not on this machine or not in this build, which would use %s", other)

@@ -29,7 +29,7 @@ struct ForwardCall {
         lse(p, plan, lse_, members) {}
 };
 
-// One thread's ring of key rows, each [dims][k_stride] keys and then [position][channels] values, from origin() on.
+// One thread's ring of key rows, each keys as scores read them and then [position][channels] values, from origin() on.
 // O: how products are formed.
 template <class S, class O, class T>
 class ForwardKeys {
@@ -40,19 +40,16 @@ class ForwardKeys {
   explicit ForwardKeys(const ForwardCall<T>& call)
       : call_(call),
         rows_(call.p, call.plan),
+        score_keys_(call.p.dim, rows_.room()),
         channels_(round_up(call.p.value_dim, W)),
-        k_stride_(odd_lines<E>(rows_.room())),
-        dims_((call.p.dim + O::kWidth - 1) / O::kWidth),
-        k_size_(dims_ * k_stride_),
         // Picks and shifted loads reach past the keys' end; what they find there is not used.
-        row_size_(k_size_ + odd_lines<E>(rows_.room() * channels_)) {}
+        row_size_(score_keys_.size() + odd_lines<E>(rows_.room() * channels_)) {}
 
-  int64_t dims() const { return dims_; }
+  const ScoreKeys<S, O, E>& score_keys() const { return score_keys_; }
   int64_t channels() const { return channels_; }
-  int64_t k_stride() const { return k_stride_; }
   int64_t origin() const { return rows_.origin(); }
   const E* row(int64_t step) const { return rows_[step]; }
-  const E* values(int64_t step) const { return rows_[step] + k_size_; }
+  const E* values(int64_t step) const { return rows_[step] + score_keys_.size(); }
 
   // Packs what the block's steps need and the ring does not hold.
   void pack(const Stop& stop) {
@@ -61,8 +58,8 @@ class ForwardKeys {
         stop, [&](const Step& step, E* row, int64_t begin, int64_t end) { pack_row(stop, step, row, begin, end); },
         [](int64_t, int64_t, const E*, int64_t, int64_t) {},
         [&](E* row, int64_t by, int64_t count) {
-          rows_.move_columns(row, by, count, dims_, k_stride_);
-          rows_.move_rows(row + k_size_, by, count, channels_);
+          score_keys_.move(row, by, count);
+          rows_.move_rows(row + score_keys_.size(), by, count, channels_);
         });
   }
 
@@ -88,29 +85,23 @@ class ForwardKeys {
     const Problem& p = call_.p;
     const T* const k_row = call_.k.template row<const T>(stop, step.z, step.y);
     const T* const v_row = call_.v.template row<const T>(stop, step.z, step.y);
-    const int64_t *const k_at = call_.k.at.data(), *const v_at = call_.v.at.data(), origin = rows_.origin();
-    for (int64_t i = begin; i < end; i += W) {
-      const int n = static_cast<int>(std::min<int64_t>(W, end - i));
-      E* const to = row + i - origin;
-      if constexpr (O::kWidth == 1) {
-        pack_transposed<S>(k_row, k_at + i, n, p.dim, E(1), to, k_stride_);
-      } else {
-        pack_transposed_pairs<O>(k_row, k_at + i, n, p.dim, to, k_stride_);
-      }
-    }
-    E* const values = row + k_size_;
-    if constexpr (O::kWidth == 1) {
+    const int64_t* const v_at = call_.v.at.data();
+    const int64_t origin = rows_.origin();
+    score_keys_.pack(k_row, call_.k.at.data(), begin, end, origin, row);
+    E* const values = row + score_keys_.size();
+    if constexpr (O::Sums::kWidth == 1) {
       pack_natural<S>(v_row, v_at + begin, end - begin, p.value_dim, values + (begin - origin) * channels_, channels_);
     } else {
       const int64_t from = std::max(begin - 1, origin);  // it lacked its neighbour
-      pack_natural_pairs<O>(v_row, v_at + from, end - from, p.value_dim, values + (from - origin) * channels_,
-                            channels_);
+      pack_natural_pairs<typename O::Sums>(v_row, v_at + from, end - from, p.value_dim,
+                                           values + (from - origin) * channels_, channels_);
     }
   }
 
   const ForwardCall<T>& call_;
   KeyRows<E> rows_;
-  const int64_t channels_, k_stride_, dims_, k_size_, row_size_;
+  const ScoreKeys<S, O, E> score_keys_;
+  const int64_t channels_, row_size_;
 };
 
 }  // namespace NATTEN_ISA

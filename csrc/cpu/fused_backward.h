@@ -75,28 +75,30 @@ class BackwardWorker {
         rows_(call.p, call.plan),
         channels_(round_up(call.p.dim, W)),
         value_channels_(round_up(call.p.value_dim, W)),
-        stride_(odd_lines<E>(rows_.room())),
-        // One row of the ring: k and v transposed, k, and the gradients of k and v.
-        dims_((call.p.dim + O::kWidth - 1) / O::kWidth),
-        value_dims_((call.p.value_dim + O::kWidth - 1) / O::kWidth),
-        v_at_(dims_ * stride_),
-        natural_at_(v_at_ + value_dims_ * stride_),
+        score_keys_(call.p.dim, rows_.room()),
+        score_values_(call.p.value_dim, rows_.room()),
+        // One row of the ring: k and v as scores read them, k, and the gradients of k and v.
+        v_at_(score_keys_.size()),
+        natural_at_(v_at_ + score_values_.size()),
         dk_at_(natural_at_ + rows_.room() * channels_),
         dv_at_(dk_at_ + rows_.room() * channels_),
         row_size_(odd_lines<E>(dv_at_ + rows_.room() * value_channels_)),
-        q_tile_(dims_ * kRows * W),
-        dout_tile_(value_dims_ * kRows * W),
+        q_tile_(score_keys_.dims() * kRows * W),
+        dout_tile_(score_values_.dims() * kRows * W),
         q_natural_(kRows * W * channels_),
         dout_natural_(kRows * W * value_channels_),
         weights_(kRows * kScoresRow<S> + W),
         slopes_(kRows * kScoresRow<S> + W),
         partial_(kRows * W * channels_) {
     if (call.bias_gradient) bias_sums_.reset();
+    clear_queries(score_keys_, q_tile_.data());
+    clear_queries(score_values_, dout_tile_.data());
     std::fill(rescale_[0], rescale_[0] + kRows * W, E(1));
     std::fill(scale_[0], scale_[0] + kRows * W, static_cast<E>(p_.scale));
   }
 
   void run(const Units& units, int64_t begin, int64_t end) {
+    const typename O::Session session;
     run_blocks(p_, call_.plan, units, begin, end, *this, prefetch_);
   }
 
@@ -110,8 +112,8 @@ class BackwardWorker {
         stop, [&](const Step& step, E* row, int64_t begin, int64_t end) { pack_row(stop, step, row, begin, end); },
         finish(stop),
         [&](E* row, int64_t by, int64_t count) {
-          rows_.move_columns(row, by, count, dims_, stride_);
-          rows_.move_columns(row + v_at_, by, count, value_dims_, stride_);
+          score_keys_.move(row, by, count);
+          score_values_.move(row + v_at_, by, count);
           rows_.move_rows(row + natural_at_, by, count, channels_);
           rows_.move_rows(row + dk_at_, by, count, channels_);
           rows_.move_rows(row + dv_at_, by, count, value_channels_);
@@ -126,6 +128,8 @@ class BackwardWorker {
       dk_sums_.push_back({row + dk_at_ + first * channels_, slot, step.count, step.low, step.high});
       dv_sums_.push_back({row + dv_at_ + first * value_channels_, slot, step.count, step.low, step.high});
     }
+    score_plan_.set(stop.block, score_keys_, [&](int64_t s) { return rows_[s]; });
+    slope_plan_.set(stop.block, score_values_, [&](int64_t s) { return rows_[s] + v_at_; });
     bias_.turn_to(stop.row_group);
   }
   int64_t turns(const Stop& stop) const { return stop.block.turns<S>(2, sum_turns<S>(stop.block.rows, channels_)); }
@@ -158,8 +162,8 @@ class BackwardWorker {
       const int64_t first = tile.first + block.lane_step(i, W);
       const int64_t *const q_at = call_.q.at.data() + first, *const dout_at = call_.dout.at.data() + first;
       const E scale = static_cast<E>(p_.scale), log2e = static_cast<E>(1.4426950408889634);
-      transpose(q_row, q_at, tile.lanes, p_.dim, scale * log2e, q_tile_.data() + i * W, kRows * W);
-      transpose(dout_row, dout_at, tile.lanes, p_.value_dim, E(1), dout_tile_.data() + i * W, kRows * W);
+      pack_queries<S, O>(q_row, q_at, tile.lanes, p_.dim, scale * log2e, q_tile_.data() + i * W, kRows * W);
+      pack_queries<S, O>(dout_row, dout_at, tile.lanes, p_.value_dim, E(1), dout_tile_.data() + i * W, kRows * W);
       pack_natural<S>(q_row, q_at, tile.lanes, p_.dim, q_natural_.data() + i * W * channels_, channels_, scale);
       pack_natural<S>(dout_row, dout_at, tile.lanes, p_.value_dim, dout_natural_.data() + i * W * value_channels_,
                       value_channels_);
@@ -183,7 +187,7 @@ class BackwardWorker {
     for (size_t c = 0; c < block.chunks.size(); ++c) {
       const Chunk& chunk = block.chunks[c];
       const int64_t first = chunk.first_step, count = chunk.step_count;
-      score_chunk(stop, tile, member, chunk);
+      score_chunk(stop, tile, member, c);
       for (int i = 0; i < block.rows; ++i) {
         slopes_of_row(chunk.ranges[i], weights_.data() + i * kScoresRow<S>, slopes_.data() + i * kScoresRow<S>, i,
                       whole);
@@ -213,25 +217,12 @@ class BackwardWorker {
     const T* const k_row = call_.k.template row<const T>(stop, step.z, step.y);
     const T* const v_row = call_.v.template row<const T>(stop, step.z, step.y);
     const int64_t *const k_at = call_.k.at.data(), *const v_at = call_.v.at.data();
-    const int64_t first = begin - rows_.origin(), last = end - rows_.origin();  // in the row
-    for (int64_t i = begin; i < end; i += W) {
-      const int n = static_cast<int>(std::min<int64_t>(W, end - i));
-      E* const to = row + i - rows_.origin();
-      transpose(k_row, k_at + i, n, p_.dim, E(1), to, stride_);
-      transpose(v_row, v_at + i, n, p_.value_dim, E(1), to + v_at_, stride_);
-    }
+    const int64_t origin = rows_.origin(), first = begin - origin, last = end - origin;  // in the row
+    score_keys_.pack(k_row, k_at, begin, end, origin, row);
+    score_values_.pack(v_row, v_at, begin, end, origin, row + v_at_);
     pack_natural<S>(k_row, k_at + begin, end - begin, p_.dim, row + natural_at_ + first * channels_, channels_);
     std::fill(row + dk_at_ + first * channels_, row + dk_at_ + last * channels_, E(0));
     std::fill(row + dv_at_ + first * value_channels_, row + dv_at_ + last * value_channels_, E(0));
-  }
-
-  // Pairs are left as they are: their products are scaled.
-  static void transpose(const T* row, const int64_t* offset, int n, int64_t dim, E factor, E* dst, int64_t stride) {
-    if constexpr (O::kWidth == 1) {
-      pack_transposed<S>(row, offset, n, dim, factor, dst, stride);
-    } else {
-      pack_transposed_pairs<O>(row, offset, n, dim, dst, stride);
-    }
   }
 
   // Takes positions of a key row that no later block sees: see KeyRows.
@@ -282,17 +273,14 @@ class BackwardWorker {
   }
 
   // Scores of the queries into weights_, of their gradients into slopes_.
-  void score_chunk(const Stop& stop, const Tile& tile, int64_t member, const Chunk& chunk) {
-    TileScores<E> scores(tile, dims_, stride_, static_cast<E>(p_.scale * 1.4426950408889634));
-    TileScores<E> slopes(tile, value_dims_, stride_, E(1));
+  void score_chunk(const Stop& stop, const Tile& tile, int64_t member, size_t chunk) {
+    const int64_t origin = rows_.origin();
+    TileScores<S, O, E> scores(tile, score_keys_, origin, static_cast<E>(p_.scale * 1.4426950408889634));
+    TileScores<S, O, E> slopes(tile, score_values_, origin, E(1));
     scores.add_bias(bias_, tile, stop.block, member);
     const auto fetch = [&] { prefetch_.turn(); };
-    for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
-      const Step& step = stop.block.steps[s];
-      const E* const keys = rows_[s] - rows_.origin();
-      scores.template run<S, O>(step, q_tile_.data(), keys, weights_.data(), fetch);
-      slopes.template run<S, O>(step, dout_tile_.data(), keys + v_at_, slopes_.data(), fetch);
-    }
+    scores.run(score_plan_, chunk, q_tile_.data(), weights_.data(), fetch);
+    slopes.run(slope_plan_, chunk, dout_tile_.data(), slopes_.data(), fetch);
   }
 
   void slopes_of_row(const std::vector<SlotRange>& ranges, E* weights, E* slopes, int i, bool whole) {
@@ -329,9 +317,12 @@ class BackwardWorker {
   Leftovers<E>& leftovers_;
   BiasSums<S, E> bias_sums_;
   KeyRows<E> rows_;
-  const int64_t channels_, value_channels_, stride_, dims_, value_dims_, v_at_, natural_at_, dk_at_, dv_at_, row_size_;
+  const int64_t channels_, value_channels_;
+  const ScoreKeys<S, O, E> score_keys_, score_values_;
+  const int64_t v_at_, natural_at_, dk_at_, dv_at_, row_size_;
   Prefetch prefetch_;
   Ownership ownership_;
+  ScorePlan<S, O, E> score_plan_, slope_plan_;
   std::vector<SumStep<E>> k_sums_, dk_sums_, dv_sums_;  // of each step
   Buffer<E> q_tile_, dout_tile_, q_natural_, dout_natural_, weights_, slopes_, partial_;
   E lse_[kRows][W], delta_[kRows][W], rescale_[kRows][W], scale_[kRows][W];
@@ -358,15 +349,7 @@ void tiled_backward(const Problem& p, const RowPlan& plan, const BiasTable<acc_t
   const Units units = units_of(p, plan, deterministic ? 4 : at::get_num_threads());
   const BackwardCall<T> call(p, plan, bias, views, drpb_ != nullptr, deterministic, units.slabs);
   Leftovers<E> leftovers;
-#ifdef NATTEN_HAS_PAIRS
-  if constexpr (std::is_same_v<T, c10::BFloat16>) {
-    run_backward<S, Pairs, T>(call, units, leftovers);
-  } else {
-    run_backward<S, Single<S>, T>(call, units, leftovers);
-  }
-#else
-  run_backward<S, Single<S>, T>(call, units, leftovers);
-#endif
+  run_backward<S, typename ProductsOf<S, T>::type, T>(call, units, leftovers);
   if (call.bias_gradient) sum_up(p, plan, bias, units, leftovers.bias, static_cast<E*>(drpb_));
 }
 

@@ -104,6 +104,7 @@ template <class S, class O, class T>
 class ForwardWorker {
   using E = acc_t<T>;
   using V = typename S::Vector;
+  using Sums = typename O::Sums;
   static constexpr int W = S::kLanes;
 
  public:
@@ -113,13 +114,15 @@ class ForwardWorker {
         bias_(call.p, call.plan, call.bias),
         keys_(call),
         channels_(keys_.channels()),
-        dims_(keys_.dims()),
         factor_(static_cast<E>(call.p.scale * 1.4426950408889634)),
-        q_tile_(dims_ * kRows * W),
+        q_tile_(keys_.score_keys().dims() * kRows * W),
         scores_(kRows * kScoresRow<S> + W),
-        partial_(kRows * W * channels_) {}
+        partial_(kRows * W * channels_) {
+    clear_queries(keys_.score_keys(), q_tile_.data());
+  }
 
   void run(const Units& units, int64_t begin, int64_t end) {
+    const typename O::Session session;
     run_blocks(p_, call_.plan, units, begin, end, *this, prefetch_);
   }
 
@@ -131,8 +134,9 @@ class ForwardWorker {
     for (size_t s = 0; s < steps.size(); ++s) {
       const Step& step = steps[s];
       sums_.push_back({keys_.values(static_cast<int64_t>(s)) + step.first * channels_, step.slot * W,
-                       (step.count + O::kWidth - 1) / O::kWidth, step.low, step.high});
+                       (step.count + Sums::kWidth - 1) / Sums::kWidth, step.low, step.high});
     }
+    score_plan_.set(stop.block, keys_.score_keys(), [&](int64_t s) { return keys_.row(s); });
     bias_.turn_to(stop.row_group);
   }
   void plan_prefetch(const Stop& stop, Prefetch& prefetch) const { keys_.plan_prefetch(stop, prefetch); }
@@ -149,11 +153,7 @@ class ForwardWorker {
     for (int i = 0; i < block.rows; ++i) {
       const T* const q_row = call_.q.template query_row<const T>(stop, i, member);
       const int64_t* const q_at = call_.q.at.data() + tile.first + block.lane_step(i, W);
-      if constexpr (O::kWidth == 1) {
-        pack_transposed<S>(q_row, q_at, tile.lanes, p_.dim, factor_, q_tile_.data() + i * W, kRows * W);
-      } else {
-        pack_transposed_pairs<O>(q_row, q_at, tile.lanes, p_.dim, q_tile_.data() + i * W, kRows * W);
-      }
+      pack_queries<S, O>(q_row, q_at, tile.lanes, p_.dim, factor_, q_tile_.data() + i * W, kRows * W);
       output.rows[i] = call_.out.template query_row<T>(stop, i, member);
     }
     if (!keys_.fits_ahead(block)) prefetch_lines(output, tile);
@@ -170,19 +170,19 @@ class ForwardWorker {
       const Chunk& chunk = block.chunks[c];
       output.first = c == 0;
       output.last = c + 1 == block.chunks.size();
-      score_chunk(stop, tile, member, chunk);
+      score_chunk(stop, tile, member, c);
       for (int i = 0; i < block.rows; ++i) {
         E* const scores = scores_.data() + i * kScoresRow<S>;
-        if constexpr (O::kWidth == 1) {
+        if constexpr (Sums::kWidth == 1) {
           softmax_chunk<S>(chunk.ranges[i], scores, highest_[i], total_[i], rescale_[i], output.first);
         } else {
-          softmax_pairs<S, O>(block.steps.data() + chunk.first_step, chunk.step_count, i, scores, highest_[i],
-                              total_[i], rescale_[i], output.first);
+          softmax_pairs<S, Sums>(block.steps.data() + chunk.first_step, chunk.step_count, i, scores, highest_[i],
+                                 total_[i], rescale_[i], output.first);
         }
         if (output.last) S::store(inverse_[i], S::div(S::set(E(1)), S::load(total_[i])));
       }
       const SumJob<E> job{sums_.data() + chunk.first_step, chunk.step_count, channels_, start, scores_.data()};
-      sum_tile<S, O, E, T>(job, output, tile.lanes, channels_, fetch);
+      sum_tile<S, Sums, E, T>(job, output, tile.lanes, channels_, fetch);
     }
     if (call_.lse.view.data != nullptr) store_lse(stop, tile, member);
   }
@@ -199,13 +199,10 @@ class ForwardWorker {
     }
   }
 
-  void score_chunk(const Stop& stop, const Tile& tile, int64_t member, const Chunk& chunk) {
-    TileScores<E> scores(tile, dims_, keys_.k_stride(), factor_);
+  void score_chunk(const Stop& stop, const Tile& tile, int64_t member, size_t chunk) {
+    TileScores<S, O, E> scores(tile, keys_.score_keys(), keys_.origin(), factor_);
     scores.add_bias(bias_, tile, stop.block, member);
-    for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
-      scores.template run<S, O>(stop.block.steps[s], q_tile_.data(), keys_.row(s) - keys_.origin(), scores_.data(),
-                                [&] { prefetch_.turn(); });
-    }
+    scores.run(score_plan_, chunk, q_tile_.data(), scores_.data(), [&] { prefetch_.turn(); });
   }
 
   void store_lse(const Stop& stop, const Tile& tile, int64_t member) {
@@ -223,9 +220,10 @@ class ForwardWorker {
   const Problem& p_;
   LaneBias<E> bias_;
   ForwardKeys<S, O, T> keys_;
-  const int64_t channels_, dims_;
+  const int64_t channels_;
   const E factor_;
   Prefetch prefetch_;
+  ScorePlan<S, O, E> score_plan_;
   std::vector<SumStep<E>> sums_;  // of each step
   Buffer<E> q_tile_, scores_, partial_;
   E highest_[kRows][W], total_[kRows][W], rescale_[kRows][W], inverse_[kRows][W];
@@ -237,10 +235,7 @@ void tiled_forward(const Problem& p, const RowPlan& plan, const BiasTable<acc_t<
   const ForwardCall<T> call(p, plan, bias, q, k, v, out, lse);
   const Units units = units_of(p, plan, at::get_num_threads());
   at::parallel_for(0, units.count(), 1, [&](int64_t begin, int64_t end) {
-#ifdef NATTEN_HAS_PAIRS
-    if constexpr (std::is_same_v<T, c10::BFloat16>) return ForwardWorker<S, Pairs, T>(call).run(units, begin, end);
-#endif
-    ForwardWorker<S, Single<S>, T>(call).run(units, begin, end);
+    ForwardWorker<S, typename ProductsOf<S, T>::type, T>(call).run(units, begin, end);
   });
 }
 

@@ -11,6 +11,7 @@
 #include "general_unfused.h"
 #ifdef NATTEN_TILED
 #include "simd_double.h"
+#include "tiled.h"
 #include "unfused.h"
 #endif
 #include "table.h"
@@ -34,23 +35,6 @@ void with_type(c10::ScalarType type, const Run& run) {
 }
 
 #ifdef NATTEN_TILED
-// `fixed`: the same plan whatever the number of threads.
-inline int64_t threads_of(bool fixed) { return fixed ? 4 : at::get_num_threads(); }
-
-template <class S>
-RowPlan plan_of(const Problem& p, bool fixed) {
-  return RowPlan(p.axis[2], lines_per_row(p, S::kLanes, threads_of(fixed), least_memory_bytes), S::kLanes,
-                 picks_of<S>());
-}
-
-inline bool is_empty(const Problem& p) { return p.batch * p.heads * p.tokens() == 0; }
-
-// The lanes' bias grows with the square of the slow axes' kernels: past the limit the general drivers take over.
-template <class E>
-bool bias_fits(const Problem& p, const RowPlan& plan, bool has_bias) {
-  return BiasTable<E>::bytes(p, plan, has_bias) < most_bias_bytes;
-}
-
 // False: not for the tiled drivers; nothing was done.
 template <class T>
 bool unfused(const Problem& p, const UnfusedCall<T>& call, bool deterministic) {
@@ -68,13 +52,7 @@ void forward(const Problem& p, c10::ScalarType type, const View& q, const View& 
   with_type(type, [&](auto zero) {
     using T = decltype(zero);
 #ifdef NATTEN_TILED
-    using E = acc_t<T>;
-    using S = Simd<E>;
-    if (is_empty(p)) return;
-    const RowPlan plan = plan_of<S>(p, false);
-    if (bias_fits<E>(p, plan, rpb != nullptr)) {
-      return tiled_forward<S, T>(p, plan, BiasTable<E>(p, plan, rpb), q, k, v, out, lse);
-    }
+    if (tiled_forward<T>(p, q, k, v, rpb, out, lse)) return;
 #endif
     general_forward<T>(p, q, k, v, rpb, out, lse);
   });
@@ -86,16 +64,7 @@ void backward(const Problem& p, c10::ScalarType type, const View& q, const View&
   with_type(type, [&](auto zero) {
     using T = decltype(zero);
 #ifdef NATTEN_TILED
-    using E = acc_t<T>;
-    using S = Simd<E>;
-    if (!is_empty(p)) {
-      const RowPlan plan = plan_of<S>(p, deterministic);
-      if (bias_fits<E>(p, plan, rpb != nullptr || drpb != nullptr)) {
-        const BiasTable<E> bias(p, plan, rpb);
-        const BackwardViews views{q, k, v, out, lse, dout, dq, dk, dv};
-        return tiled_backward<S, T>(p, plan, bias, views, drpb, deterministic);
-      }
-    }
+    if (tiled_backward<T>(p, {q, k, v, out, lse, dout, dq, dk, dv}, rpb, drpb, deterministic)) return;
 #endif
     general_backward<T>(p, q, k, v, rpb, out, lse, dout, dq, dk, dv, drpb);
   });

@@ -23,9 +23,11 @@ const Table* find(const char* name) {
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
   // Intel's cores take two cycles for a bfloat16 product of pairs: to widen is faster, and exact.
   const bool fast_pairs = !__builtin_cpu_is("intel");
+  const Table* const amx = avx512 && __builtin_cpu_supports("avx512bf16") ? avx512_amx_table() : nullptr;
 #endif
   const Candidate candidates[] = {
 #if defined(__x86_64__)
+      {"avx512_amx", amx, amx != nullptr},
       {"avx512_bf16", kAvx512Bf16Table, avx512 && __builtin_cpu_supports("avx512bf16"), fast_pairs},
       {"avx512", kAvx512Table, avx512},
       {"avx2", kAvx2Table,
@@ -57,13 +59,16 @@ std::atomic<const Table*>& current() {
 }  // namespace
 
 std::atomic<double> most_bias_bytes{64e6};
+std::atomic<int64_t> least_matrix_work{288};
 std::atomic<double> least_memory_bytes{10e6};
 
 bool use_instruction_set(const char* name) {
   const Table* table = find(name);
-  if (table != nullptr) current() = table;
+  if (table != nullptr) use_table(table);
   return table != nullptr;
 }
+
+void use_table(const Table* table) { current() = table; }
 
 const char* instruction_set() { return current().load()->name; }
 

@@ -36,8 +36,8 @@ void av_forward(const Problem& problem, c10::ScalarType type, const View& attent
 void av_backward(const Problem& problem, c10::ScalarType type, const View& attention, const View& v, const View& dout,
                  const View& dattention, const View& dv, bool deterministic);
 
-// The instruction set in use: "avx512_bf16" (AVX-512 with bfloat16 dot products), "avx512", "avx2", "neon" or "scalar".
-// The best there is, or the one that NATTEN_CPU_ISA names.
+// The instruction set in use: "avx512_amx" (AVX-512 with AMX), "avx512_bf16" (with bfloat16 dot products), "avx512",
+// "avx2", "neon" or "scalar". The best there is, or the one that NATTEN_CPU_ISA names.
 const char* instruction_set();
 
 }  // namespace natten::cpu

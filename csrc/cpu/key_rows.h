@@ -62,12 +62,9 @@ class KeyRows {
     ring_.visit_all([&](int64_t z, int64_t y, E* row) { leave(stop, z, y, row, finish); });
   }
 
-  // Places `count` rows of a packed matrix, or columns of a transposed one, where its first `count` are.
+  // Places `count` rows of a packed matrix where its first `count` are.
   static void move_rows(E* matrix, int64_t by, int64_t count, int64_t stride) {
     std::memmove(matrix, matrix + by * stride, count * stride * sizeof(E));
-  }
-  static void move_columns(E* matrix, int64_t by, int64_t count, int64_t dims, int64_t stride) {
-    for (int64_t d = 0; d < dims; ++d) std::memmove(matrix + d * stride, matrix + d * stride + by, count * sizeof(E));
   }
 
   // Of each step of the block visited last: its packed row.

@@ -69,13 +69,31 @@ inline void unpack_natural(T* row, const int64_t* offset, int64_t n, int64_t dim
   }
 }
 
-// How inner products are formed: element by element, or (see Pairs) two at a time.
+// How inner products are formed: element by element, two at a time (see Pairs), or as products of matrices (see
+// Matrices).
 template <class S>
 struct Single {
   using Vector = typename S::Vector;
+  using Sums = Single;  // how weighted sums are
+  struct Session {      // lives while a thread forms products
+    Session() {}
+  };
   static constexpr int kWidth = 1;
+  static constexpr bool kMatrices = false;
   static Vector fma(Vector a, Vector b, Vector sum) { return S::fma(a, b, sum); }
 };
+
+// How those of elements T are. An instruction set says what it has for bfloat16 beside single ones.
+template <class S, class T>
+struct ProductsOf {
+  using type = Single<S>;
+};
+#ifdef NATTEN_BFLOAT16_PRODUCTS
+template <class S>
+struct ProductsOf<S, c10::BFloat16> {
+  using type = NATTEN_BFLOAT16_PRODUCTS;
+};
+#endif
 
 // pack_transposed of pairs of channels: dst[d / 2 * stride + i].
 template <class O, class T, class E>
@@ -110,6 +128,18 @@ inline void pack_natural_pairs(const T* row, const int64_t* offset, int64_t n, i
       S::store(to, first);
       if (width > W) S::store(to + W, second);
       here = next;
+    }
+  }
+}
+
+// pack_natural of pairs of channels, as they are.
+template <class O, class T, class E>
+inline void pack_natural_as_is(const T* row, const int64_t* offset, int64_t n, int64_t dim, E* dst, int64_t stride) {
+  using S = typename O::S;
+  constexpr int W = S::kLanes;
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t d = 0; d < dim; d += 2 * W) {
+      S::store(dst + i * stride + d / 2, O::load(row + offset[i] + d, std::min<int64_t>(2 * W, dim - d)));
     }
   }
 }

@@ -1,7 +1,7 @@
 // The inner loop of scores: products of query tiles with packed keys (lanes are queries).
 #pragma once
 
-#include "pack.h"
+#include "score_keys.h"
 
 namespace natten::cpu {
 namespace NATTEN_ISA {
@@ -28,7 +28,7 @@ inline int64_t chain_of(int64_t channels) {
 template <class E>
 struct ScoreJob {
   const E* q;  // [dim][kRows][lanes], at the first row
-  const E* k;  // [dim][k_stride], at the tile's first key of offset 0
+  const E* k;  // [dim][k_stride] (or [position][k_stride], see matrix_scores.h), at the tile's first key of offset 0
   int64_t k_stride;
   int64_t dim, chain;
   Keys keys;

@@ -142,11 +142,15 @@ struct Simd<float> : Registers32 {
 };
 
 #ifdef __AVX512BF16__
-#define NATTEN_HAS_PAIRS
 // Products of bfloat16 two at a time, summed in float: each 32-bit lane of a vector holds a pair.
 struct Pairs {
   using S = Simd<float>;
+  using Sums = Pairs;
+  struct Session {
+    Session() {}
+  };
   static constexpr int kWidth = 2;
+  static constexpr bool kMatrices = false;
 
   static __m512 fma(__m512 a, __m512 b, __m512 sum) { return _mm512_dpbf16_ps(sum, pairs(a), pairs(b)); }
   // The first n (1 .. 32) elements as they are, the rest zero.

@@ -66,11 +66,11 @@ struct Simd<double> : Registers32 {
     return x;
   }
 
-  // 0 below -1100.
+  // 0 below -1022: lanes whose result would be denormal are masked, see simd_avx512.h.
   static Vector exp2(Vector x) {
-    x = _mm512_max_pd(_mm512_set1_pd(-1100.0), x);
+    const __mmask8 normal = _mm512_cmp_pd_mask(x, _mm512_set1_pd(-1022.0), _CMP_NLT_UQ);
     const Vector whole = _mm512_roundscale_pd(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    return _mm512_scalef_pd(exp2_of_fraction<Simd>(_mm512_sub_pd(x, whole)), whole);
+    return _mm512_maskz_scalef_pd(normal, exp2_of_fraction<Simd>(_mm512_sub_pd(x, whole)), whole);
   }
   static Vector log2(Vector x) { return log2_by_lane<Simd>(x); }
 

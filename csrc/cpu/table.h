@@ -23,15 +23,21 @@ extern const Table* const kScalarTable;
 extern const Table* const kAvx2Table;
 extern const Table* const kAvx512Table;
 extern const Table* const kAvx512Bf16Table;
+const Table* avx512_amx_table();  // null where the machine lacks AMX or does not let the process use it
 #elif defined(__aarch64__)
 extern const Table* const kNeonTable;
 #endif
 
 // Chooses the set that later calls use; false when this machine or build lacks it. Null: the best there is.
 bool use_instruction_set(const char* name);
+void use_table(const Table* table);
 
 // Bytes of one thread's bias vectors, 64 MB: the tiled drivers take no more. Tests lower it.
 extern std::atomic<double> most_bias_bytes;
+
+// Channels times window offsets of a row of keys, from which on the matrix unit pays, in as many products as a pass
+// forms of queries and keys. Tests lower it.
+extern std::atomic<int64_t> least_matrix_work;
 
 // Bytes from which on a call's tensors count as coming from memory and not from a cache, 10 MB. Tests lower it.
 extern std::atomic<double> least_memory_bytes;

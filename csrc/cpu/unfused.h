@@ -61,15 +61,14 @@ class UnfusedWorker {
         leftovers_(leftovers),
         rows_(call.p, call.plan),
         channels_(round_up(call.dim, W)),
-        stride_(odd_lines<E>(rows_.room())),
-        dims_((call.dim + O::kWidth - 1) / O::kWidth),
+        score_keys_(call.dim, rows_.room()),
         // One row of the ring, as far as it is wanted: keys transposed, keys, sums of queries.
         // Picks and shifted loads reach past the end of the transposed ones; what they find there is not used.
-        natural_at_(call.has_dots ? dims_ * stride_ + odd_lines<E>(2 * W) : 0),
+        natural_at_(call.has_dots ? score_keys_.size() + odd_lines<E>(2 * W) : 0),
         sums_at_(natural_at_ + (call.has_query_sums ? rows_.room() * channels_ : 0)),
         row_size_(odd_lines<E>(sums_at_ + (call.has_key_sums ? rows_.room() * channels_ : 0))),
         bias_sums_(call.plan, call.bias),
-        q_tile_(dims_ * kRows * W),
+        q_tile_(score_keys_.dims() * kRows * W),
         q_natural_(kRows * W * channels_),
         scores_(kRows * kScoresRow<S> + W),
         partial_(kRows * W * channels_) {
@@ -92,7 +91,7 @@ class UnfusedWorker {
         stop, [&](const Step& step, E* row, int64_t begin, int64_t end) { pack_row(stop, step, row, begin, end); },
         finish(stop),
         [&](E* row, int64_t by, int64_t count) {
-          if (call_.has_dots) rows_.move_columns(row, by, count, dims_, stride_);
+          if (call_.has_dots) score_keys_.move(row, by, count);
           if (call_.has_query_sums) rows_.move_rows(row + natural_at_, by, count, channels_);
           if (call_.has_key_sums) rows_.move_rows(row + sums_at_, by, count, channels_);
         });
@@ -105,6 +104,7 @@ class UnfusedWorker {
       writes_.push_back({rows_[s] + sums_at_ + first, slot, step.count, step.low, step.high});
     }
     slots_.reset(p_, stop, W);
+    if (call_.has_dots) score_plan_.set(stop.block, score_keys_, [&](int64_t s) { return rows_[s]; });
     if (call_.bias.has_bias) lane_bias_.turn_to(stop.row_group);
   }
   int64_t turns(const Stop& stop) const {
@@ -143,7 +143,9 @@ class UnfusedWorker {
     for (int i = 0; i < block.rows && call_.queries.view.data != nullptr; ++i) {
       const T* const row = call_.queries.template query_row<const T>(stop, i, member);
       const int64_t* const offset = at(call_.queries, i);
-      if (call_.has_dots) transpose(row, offset, tile.lanes, call_.factor, q_tile_.data() + i * W, kRows * W);
+      if (call_.has_dots) {
+        pack_queries<S, O>(row, offset, tile.lanes, call_.dim, call_.factor, q_tile_.data() + i * W, kRows * W);
+      }
       if (call_.has_key_sums) {
         pack_natural<S>(row, offset, tile.lanes, call_.dim, q_natural_.data() + i * W * channels_, channels_,
                         call_.factor);
@@ -154,7 +156,7 @@ class UnfusedWorker {
     }
     for (size_t c = 0; c < block.chunks.size(); ++c) {
       if (call_.has_dots) {
-        score_chunk(stop, tile, member, block.chunks[c]);
+        score_chunk(stop, tile, member, c);
         fill_missing(tile, block, block.chunks[c], call_.missing);
         for (int i = 0; i < block.rows; ++i) {
           T* const row = call_.dots.template query_row<T>(stop, i, member);
@@ -192,23 +194,12 @@ class UnfusedWorker {
     const T* const keys = call_.keys.template row<const T>(stop, step.z, step.y);
     const int64_t* const at = call_.keys.at.data();
     const int64_t first = begin - rows_.origin(), last = end - rows_.origin();  // in the row
-    for (int64_t i = begin; i < end && call_.has_dots; i += W) {
-      transpose(keys, at + i, static_cast<int>(std::min<int64_t>(W, end - i)), E(1), row + i - rows_.origin(), stride_);
-    }
+    if (call_.has_dots) score_keys_.pack(keys, at, begin, end, rows_.origin(), row);
     if (call_.has_query_sums) {
       pack_natural<S>(keys, at + begin, end - begin, call_.dim, row + natural_at_ + first * channels_, channels_);
     }
     if (call_.has_key_sums) {
       std::fill(row + sums_at_ + first * channels_, row + sums_at_ + last * channels_, E(0));
-    }
-  }
-
-  // Pairs are left as they are: their products are scaled.
-  void transpose(const T* row, const int64_t* offset, int n, E factor, E* dst, int64_t stride) const {
-    if constexpr (O::kWidth == 1) {
-      pack_transposed<S>(row, offset, n, call_.dim, factor, dst, stride);
-    } else {
-      pack_transposed_pairs<O>(row, offset, n, call_.dim, dst, stride);
     }
   }
 
@@ -219,12 +210,10 @@ class UnfusedWorker {
     }
   }
 
-  void score_chunk(const Stop& stop, const Tile& tile, int64_t member, const Chunk& chunk) {
-    TileScores<E> scores(tile, dims_, stride_, call_.factor);
+  void score_chunk(const Stop& stop, const Tile& tile, int64_t member, size_t chunk) {
+    TileScores<S, O, E> scores(tile, score_keys_, rows_.origin(), call_.factor);
     if (call_.bias.has_bias) scores.add_bias(lane_bias_, tile, stop.block, member);
-    for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
-      scores.template run<S, O>(stop.block.steps[s], q_tile_.data(), rows_[s] - rows_.origin(), scores_.data(), [] {});
-    }
+    scores.run(score_plan_, chunk, q_tile_.data(), scores_.data(), [] {});
   }
 
   // What lanes of a causal fast axis lack.
@@ -304,10 +293,13 @@ class UnfusedWorker {
   LaneBias<E> lane_bias_;
   Leftovers<E>& leftovers_;
   KeyRows<E> rows_;
-  const int64_t channels_, stride_, dims_, natural_at_, sums_at_, row_size_;
+  const int64_t channels_;
+  const ScoreKeys<S, O, E> score_keys_;
+  const int64_t natural_at_, sums_at_, row_size_;
   Prefetch prefetch_;
   BiasSums<S, E> bias_sums_;
   Ownership ownership_;
+  ScorePlan<S, O, E> score_plan_;
   std::vector<SumStep<E>> reads_, writes_;
   SlotMap slots_;
   Buffer<E> q_tile_, q_natural_, scores_, partial_;
@@ -356,10 +348,7 @@ void tiled_unfused(const Problem& p, const RowPlan& plan, const UnfusedCall<T>& 
                             deterministic,
                             units.slabs};
   E* const drpb = static_cast<E*>(call.drpb);
-#ifdef NATTEN_HAS_PAIRS
-  if constexpr (std::is_same_v<T, c10::BFloat16>) return run_unfused<S, Pairs, T>(work, units, drpb);
-#endif
-  run_unfused<S, Single<S>, T>(work, units, drpb);
+  run_unfused<S, typename ProductsOf<S, T>::type, T>(work, units, drpb);
 }
 
 }  // namespace NATTEN_ISA

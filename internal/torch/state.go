@@ -69,8 +69,8 @@ func SetDeterministic(enabled bool) error {
 // LibtorchVersion is the release whose headers libnatten was built with.
 func LibtorchVersion() string { return C.GoString(C.natten_libtorch_version()) }
 
-// CPUInstructionSet names the set that the CPU kernels use: "avx512_bf16",
-// "avx512", "avx2", "neon" or "scalar".
+// CPUInstructionSet names the set that the CPU kernels use: "avx512_amx",
+// "avx512_bf16", "avx512", "avx2", "neon" or "scalar".
 func CPUInstructionSet() string { return C.GoString(C.natten_cpu_instruction_set()) }
 
 // HasCUDAKernels reports whether CUDA kernels of natten::na are loaded.

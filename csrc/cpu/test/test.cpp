@@ -2,6 +2,7 @@
 //
 //   cpu-test [configurations = 200] [seed = 1] [instruction set ...]
 //
+// "emulated" is a set too: the drivers of AMX on any machine, in bfloat16.
 // Prints each failure with the seed that repeats it; exit status 1 when there is one.
 #include <ATen/Parallel.h>
 #include <c10/util/BFloat16.h>
@@ -17,6 +18,7 @@
 
 #include "../kernels.h"
 #include "../table.h"
+#include "emulated_table.h"
 #include "reference.h"
 
 namespace natten::cpu::test {
@@ -271,7 +273,10 @@ Problem random_problem(std::mt19937& random) {
 }
 
 int run(int configurations, unsigned seed, const char* set) {
-  if (!use_instruction_set(set)) {
+  const bool emulated = std::strcmp(set, "emulated") == 0;
+  if (emulated) {
+    use_table(emulated_table());
+  } else if (!use_instruction_set(set)) {
     std::printf("%s: not on this machine\n", set);
     return 1;
   }
@@ -282,9 +287,10 @@ int run(int configurations, unsigned seed, const char* set) {
     const bool bias = random() % 2 == 0, deterministic = random() % 2 == 0;
     const ScalarType types[] = {ScalarType::Float,    ScalarType::Float,    ScalarType::Float, ScalarType::Double,
                                 ScalarType::BFloat16, ScalarType::BFloat16, ScalarType::Half};
-    const ScalarType type = types[random() % 7];
+    const ScalarType drawn = types[random() % 7], type = emulated ? ScalarType::BFloat16 : drawn;
     at::set_num_threads(1 + random() % 3);
     most_bias_bytes = random() % 4 == 0 ? 1e4 : 64e6;  // some in parts, some by the general drivers
+    least_matrix_work = random() % 4 == 0 ? 288 : 0;
     least_memory_bytes = random() % 2 == 0 ? 0 : 10e6;
     try {
       switch (type) {
