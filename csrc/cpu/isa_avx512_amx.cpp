@@ -13,10 +13,12 @@ namespace natten::cpu {
 namespace avx512_amx {
 namespace {
 
-// As measured, the docs have the figures. `products`: of queries and keys that a pass forms.
+// Whether matrices are faster, as measured (docs/cpu-kernels.md): with long windows, which see most of the positions of
+// a product, and with many channels. `products`: of queries and keys that a pass forms.
 bool pays(const Problem& p, int64_t products) {
   constexpr int64_t channels = 32;  // fewer leave a part of every product empty
-  return (p.dim < channels ? 0 : products * p.dim * p.axis[2].kernel) >= least_matrix_work;
+  const int64_t kernel = p.axis[2].kernel;
+  return (p.dim < channels ? 0 : products * p.dim * kernel * kernel) >= least_matrix_work;
 }
 
 void forward(const Problem& p, c10::ScalarType type, const View& q, const View& k, const View& v, const void* rpb,
@@ -40,12 +42,16 @@ void backward(const Problem& p, c10::ScalarType type, const View& q, const View&
 
 // Linux gives a process the matrix unit when it asks for it (Documentation/arch/x86/xstate.rst).
 bool permitted() {
+#ifdef SYS_arch_prctl
   constexpr int request_permission = 0x1023, tile_data = 18;
   constexpr unsigned amx_bf16 = 1u << 22, amx_tile = 1u << 24;
   unsigned eax, ebx, ecx, edx;
   if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return false;
   if ((edx & amx_bf16) == 0 || (edx & amx_tile) == 0) return false;
   return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+#else
+  return false;
+#endif
 }
 
 }  // namespace

@@ -59,7 +59,7 @@ std::atomic<const Table*>& current() {
 }  // namespace
 
 std::atomic<double> most_bias_bytes{64e6};
-std::atomic<int64_t> least_matrix_work{288};
+std::atomic<int64_t> least_matrix_work{2500};
 std::atomic<double> least_memory_bytes{10e6};
 
 bool use_instruction_set(const char* name) {

@@ -35,8 +35,8 @@ void use_table(const Table* table);
 // Bytes of one thread's bias vectors, 64 MB: the tiled drivers take no more. Tests lower it.
 extern std::atomic<double> most_bias_bytes;
 
-// Channels times window offsets of a row of keys, from which on the matrix unit pays, in as many products as a pass
-// forms of queries and keys. Tests lower it.
+// Products of queries and keys that a pass forms, times their channels, times the square of the last axis's kernel,
+// from which on matrices form them. Tests lower it.
 extern std::atomic<int64_t> least_matrix_work;
 
 // Bytes from which on a call's tensors count as coming from memory and not from a cache, 10 MB. Tests lower it.
