@@ -45,7 +45,7 @@ inline __attribute__((always_inline)) void move(const E* products, const Moves<S
   for (int t = 0; t < T; ++t) moved[t] = O::blend(moves.one, x[t], x[t + 1]);
 }
 
-// T offsets of one row, from offset t on, to where its scores go. `row`: the job as its first row sees it.
+// T offsets of one row, from offset t on, to where its scores go.
 template <class S, class O, class E, int T, bool Far>
 inline __attribute__((always_inline)) void take_offsets(const ScoreJob<E>& row, const E* products,
                                                         const Moves<S, O>& moves, int64_t t) {
@@ -98,7 +98,8 @@ struct MatrixStep {
 
 // The scores of one tile and chunk. The matrix unit answers late, so what is asked for goes through a pipeline: the
 // next keys are loaded before a product, its sums are stored while the next one is formed, and lanes take them two
-// steps later.
+// steps later. Registers 0 and 1 or, by turns, 2 and 3 are the sums of two rows, 4 and 5 keys by turns, 6 and 7 the two
+// rows' queries.
 template <class S, class O, class E>
 class MatrixScores {
   static constexpr int W = S::kLanes;
