@@ -2,9 +2,8 @@
 // once by each isa_*.cpp, which defines NATTEN_ISA, the set's
 // namespace, and NATTEN_ISA_NAME, what users call it.
 //
-// Everything here lives in that namespace. Inline functions from shared headers
-// that several sets compile are merged by the linker, which keeps the first
-// copy: csrc/Makefile therefore links the baseline's objects before the others.
+// Everything here lives in that namespace. Inline functions from shared headers,
+// which the linker would merge with everybody's, csrc/Makefile keeps to the set.
 #pragma once
 
 #include "general_fused.h"
