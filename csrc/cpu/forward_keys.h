@@ -59,7 +59,7 @@ class ForwardKeys {
         [](int64_t, int64_t, const E*, int64_t, int64_t) {},
         [&](E* row, int64_t by, int64_t count) {
           score_keys_.move(row, by, count);
-          rows_.move_rows(row + score_keys_.size(), by, count, channels_);
+          move_rows(row + score_keys_.size(), by, count, channels_);
         });
   }
 

@@ -114,9 +114,9 @@ class BackwardWorker {
         [&](E* row, int64_t by, int64_t count) {
           score_keys_.move(row, by, count);
           score_values_.move(row + v_at_, by, count);
-          rows_.move_rows(row + natural_at_, by, count, channels_);
-          rows_.move_rows(row + dk_at_, by, count, channels_);
-          rows_.move_rows(row + dv_at_, by, count, value_channels_);
+          move_rows(row + natural_at_, by, count, channels_);
+          move_rows(row + dk_at_, by, count, channels_);
+          move_rows(row + dv_at_, by, count, value_channels_);
         });
     k_sums_.clear(), dk_sums_.clear(), dv_sums_.clear();
     const std::vector<Step>& steps = stop.block.steps;

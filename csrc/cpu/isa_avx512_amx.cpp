@@ -1,43 +1,23 @@
 // AVX-512, and AMX for the scores of the fused operator in bfloat16.
 #define NATTEN_ISA avx512_amx
-#define NATTEN_BFLOAT16_PRODUCTS Matrices
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "simd_amx.h"
-#include "table.h"
-#include "tiled.h"
+#define NATTEN_BFLOAT16_PRODUCTS Matrices
+#include "matrix_table.h"
 
 namespace natten::cpu {
 namespace avx512_amx {
 namespace {
 
-// Whether matrices are faster, as measured (docs/cpu-kernels.md): with long windows, which see most of the positions of
-// a product, and with many channels. `products`: of queries and keys that a pass forms.
+// As measured (docs/cpu-kernels.md): with long windows, which see most of the positions of a product, and with many
+// channels.
 bool pays(const Problem& p, int64_t products) {
   constexpr int64_t channels = 32;  // fewer leave a part of every product empty
   const int64_t kernel = p.axis[2].kernel;
   return (p.dim < channels ? 0 : products * p.dim * kernel * kernel) >= least_matrix_work;
-}
-
-void forward(const Problem& p, c10::ScalarType type, const View& q, const View& k, const View& v, const void* rpb,
-             const View& out, const View& lse) {
-  if (type == c10::ScalarType::BFloat16 && pays(p, 1) && tiled_forward<c10::BFloat16>(p, q, k, v, rpb, out, lse)) {
-    return;
-  }
-  kAvx512Table->forward(p, type, q, k, v, rpb, out, lse);
-}
-
-void backward(const Problem& p, c10::ScalarType type, const View& q, const View& k, const View& v, const void* rpb,
-              const View& out, const View& lse, const View& dout, const View& dq, const View& dk, const View& dv,
-              void* drpb, bool deterministic) {
-  const BackwardViews views{q, k, v, out, lse, dout, dq, dk, dv};
-  if (type == c10::ScalarType::BFloat16 && pays(p, 2) &&
-      tiled_backward<c10::BFloat16>(p, views, rpb, drpb, deterministic)) {
-    return;
-  }
-  kAvx512Table->backward(p, type, q, k, v, rpb, out, lse, dout, dq, dk, dv, drpb, deterministic);
 }
 
 // Linux gives a process the matrix unit when it asks for it (Documentation/arch/x86/xstate.rst).
@@ -59,13 +39,7 @@ bool permitted() {
 
 const Table* avx512_amx_table() {
   static const bool permitted = avx512_amx::permitted();
-  static const Table table = [] {
-    Table made = *kAvx512Table;
-    made.name = "avx512_amx";
-    made.forward = &avx512_amx::forward;
-    made.backward = &avx512_amx::backward;
-    return made;
-  }();
+  static const Table table = avx512_amx::MatrixTable<kAvx512Table, avx512_amx::pays>::named("avx512_amx");
   return permitted ? &table : nullptr;
 }
 

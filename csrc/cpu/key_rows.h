@@ -62,11 +62,6 @@ class KeyRows {
     ring_.visit_all([&](int64_t z, int64_t y, E* row) { leave(stop, z, y, row, finish); });
   }
 
-  // Places `count` rows of a packed matrix where its first `count` are.
-  static void move_rows(E* matrix, int64_t by, int64_t count, int64_t stride) {
-    std::memmove(matrix, matrix + by * stride, count * stride * sizeof(E));
-  }
-
   // Of each step of the block visited last: its packed row.
   E* operator[](int64_t step) const { return rows_[step]; }
 

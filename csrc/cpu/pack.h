@@ -19,6 +19,12 @@ int64_t odd_lines(int64_t n) {
   return (round_up(n, line) / line | 1) * line;
 }
 
+// Places `count` rows of a packed matrix, from row `by` on, where its first `count` are.
+template <class E>
+inline void move_rows(E* matrix, int64_t by, int64_t count, int64_t stride) {
+  std::memmove(matrix, matrix + by * stride, count * stride * sizeof(E));
+}
+
 // dst[d * stride + i] = factor * (row + offset[i])[d] for i < n <= lanes, d < dim; lanes beyond n become zero.
 template <class S, class T, class E>
 __attribute__((noinline)) void pack_transposed(const T* row, const int64_t* offset, int n, int64_t dim, E factor,

@@ -52,11 +52,9 @@ class ScoreKeys {
   // `count` positions to the matrix's beginning, from `by` on.
   void move(E* matrix, int64_t by, int64_t count) const {
     if constexpr (O::kMatrices) {
-      std::memmove(matrix, matrix + by * position_, count * position_ * sizeof(E));
+      move_rows(matrix, by, count, position_);
     } else {
-      for (int64_t d = 0; d < dims_; ++d) {
-        std::memmove(matrix + d * channel_, matrix + d * channel_ + by, count * sizeof(E));
-      }
+      for (int64_t d = 0; d < dims_; ++d) move_rows(matrix + d * channel_, by, count, 1);
     }
   }
 

@@ -92,8 +92,8 @@ class UnfusedWorker {
         finish(stop),
         [&](E* row, int64_t by, int64_t count) {
           if (call_.has_dots) score_keys_.move(row, by, count);
-          if (call_.has_query_sums) rows_.move_rows(row + natural_at_, by, count, channels_);
-          if (call_.has_key_sums) rows_.move_rows(row + sums_at_, by, count, channels_);
+          if (call_.has_query_sums) move_rows(row + natural_at_, by, count, channels_);
+          if (call_.has_key_sums) move_rows(row + sums_at_, by, count, channels_);
         });
     reads_.clear(), writes_.clear();
     const std::vector<Step>& steps = stop.block.steps;
