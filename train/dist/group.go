@@ -61,7 +61,7 @@ func Join(ctx context.Context, e Environment, timeout time.Duration, device gotc
 
 func prefix(e Environment) string { return fmt.Sprintf("natten/%d/", e.Restarts) }
 
-// meet waits until every rank has said its name, then connects all to all.
+// meet waits until every other rank has said its name, then connects all to all.
 func (g *Group) meet(ctx context.Context) error {
 	if err := g.store.Set(joinKey(g.Rank), g.name()); err != nil {
 		return fmt.Errorf("dist: rank %d of %d: store at %s: %w", g.Rank, g.World, g.Address(), err)
@@ -69,6 +69,9 @@ func (g *Group) meet(ctx context.Context) error {
 	deadline := time.Now().Add(g.timeout)
 	var missing []string
 	for rank := range g.World {
+		if rank == g.Rank {
+			continue
+		}
 		came, word := false, ""
 		for first := true; !came && (first || time.Now().Before(deadline)); first = false {
 			var err error
