@@ -11,8 +11,9 @@ struct Registers16 {
   static constexpr int offsets(int rows) { return rows == 1 ? 8 : rows == 4 ? 3 : 4; }
   // Sums: rows that share a value, with so many vectors of channels.
   static constexpr int sum_rows(int rows, int vectors) { return rows == 4 && vectors == 4 ? 2 : rows; }
-  // Gradients of keys: vectors of channels of four rows.
+  // Gradients of keys: vectors of channels of four rows; keys that all columns see, with so many vectors of channels.
   static constexpr int kScatterVectors = 2;
+  static constexpr int scatter_keys(int vectors) { return vectors == 1 ? 8 : 12 / vectors; }
 };
 
 struct Registers32 {
@@ -20,6 +21,7 @@ struct Registers32 {
   static constexpr int offsets(int rows) { return rows == 4 ? 5 : rows == 3 ? 7 : 8; }
   static constexpr int sum_rows(int rows, int) { return rows == 1 ? 1 : 4; }
   static constexpr int kScatterVectors = 4;
+  static constexpr int scatter_keys(int vectors) { return vectors == 4 ? 6 : 8; }
 };
 
 }  // namespace NATTEN_ISA

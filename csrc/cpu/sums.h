@@ -129,29 +129,36 @@ int64_t steps_per_chain(const SumJob<E>& job) {
   return (job.step_count + chains - 1) / chains;
 }
 
-// What becomes of sums[C][R][N], of R rows and query columns column .. column + C - 1, where they are not simply
-// results.
-//   begun, done   whether sums of the chunk came before, and whether these are its last
+// Calls visit(c, i, n) for each of C query columns, `rows` rows of R and N vectors of channels, unrolled.
+template <int C, int R, int N, class Visit>
+inline __attribute__((always_inline)) void each_sum(int rows, const Visit& visit) {
+  NATTEN_UNROLL
+  for (int c = 0; c < C; ++c) {
+    NATTEN_UNROLL
+    for (int i = 0; i < R; ++i) {
+      if (i >= rows) break;
+      NATTEN_UNROLL
+      for (int n = 0; n < N; ++n) visit(c, i, n);
+    }
+  }
+}
+
+// Results out of sums[C][R][N], of R rows and query columns column .. column + C - 1, where the tile has fewer columns
+// or its last vectors of channels are not whole.
 template <class S, class E, class T, int C, int R, int N>
-__attribute__((noinline)) void keep_sums(const E* sums, const Output<E, T>& out, int column, int lanes, int64_t channel,
-                                         bool begun, bool done) {
-  using V = typename S::Vector;
+__attribute__((noinline)) void store_part(const E* sums, const Output<E, T>& out, int column, int lanes,
+                                          int64_t channel) {
   constexpr int W = S::kLanes;
   for (int c = 0; c < std::min(lanes - column, C); ++c) {
     for (int i = 0; i < std::min(out.row_count, R); ++i) {
       const int l = column + c;
-      E* const partial = out.partial + i * out.partial_row + l * out.partial_stride + channel;
-      const V rescale = S::set(begun || out.first ? E(1) : out.rescale[i * W + l]),
-              factor = S::set(out.inverse[i * W + l]);
+      const typename S::Vector factor = S::set(out.inverse[i * W + l]);
+      T* const to = out.rows[i] + out.offset[i * out.offset_row + l] + channel;
       for (int n = 0; n < N; ++n) {
-        V sum = S::load(sums + ((c * R + i) * N + n) * W);
-        if (begun || !out.first) sum = S::fma(rescale, S::load(partial + n * W), sum);
-        if (!done || !out.last) {
-          S::store(partial + n * W, sum);
-        } else if (const int64_t left = out.channels - channel - n * W; left > 0) {
-          T* const to = out.rows[i] + out.offset[i * out.offset_row + l] + channel + n * W;
-          S::store_as(to, S::mul(factor, sum), static_cast<int>(std::min<int64_t>(W, left)));
-        }
+        const int64_t left = out.channels - channel - n * W;
+        if (left <= 0) break;
+        const typename S::Vector sum = S::load(sums + ((c * R + i) * N + n) * W);
+        S::store_as(to + n * W, S::mul(factor, sum), static_cast<int>(std::min<int64_t>(W, left)));
       }
     }
   }
@@ -167,72 +174,78 @@ void sum_columns(const RowsStep<E>* steps, int64_t step_count, const SumJob<E>& 
   // Copies: after a store of vectors the compiler would read the structures again.
   const int64_t stride = job.value_stride, offset_row = out.offset_row;
   const int64_t *const start = job.start, *const offset = out.offset;
-  const E* const inverse = out.inverse;
+  const int64_t partial_row = out.partial_row, partial_stride = out.partial_stride;
+  const E *const inverse = out.inverse, *const rescale = out.rescale;
+  E* const partial = out.partial + channel;
+  const bool first_chunk = out.first, last_chunk = out.last;
   const int row_count = std::min(out.row_count, R);
   T* rows[R];
   for (int i = 0; i < row_count; ++i) rows[i] = out.rows[i] + channel;
-  // One chunk, and whole vectors go out.
-  const bool plain = out.first && out.last && lanes % C == 0 && channel + N * W <= out.channels;
-  alignas(64) E held[C * R * N * W];  // the sums of a chain
+  const bool whole = lanes % C == 0 && channel + N * W <= out.channels;
+  alignas(64) E held[C * R * N * W];  // what the chunk's chains came to so far
   for (int column = 0; column < lanes; column += C) {
     int64_t at[C];
     NATTEN_UNROLL
     for (int c = 0; c < C; ++c) at[c] = start[column + c] * stride + channel;
-    const RowsStep<E>* begin = steps;
-    do {
-      const RowsStep<E>* const end = last - begin > chain ? begin + chain : last;
+    for (const RowsStep<E>* begin = steps; begin < last; begin += chain) {
       V sum[C][R][N];
       // Rows that the block lacks are summed from nothing and go nowhere.
-      NATTEN_UNROLL
-      for (int c = 0; c < C; ++c) {
-        NATTEN_UNROLL
-        for (int i = 0; i < R; ++i) {
-          NATTEN_UNROLL
-          for (int n = 0; n < N; ++n) sum[c][i][n] = S::zero();
-        }
+      each_sum<C, R, N>(R, [&](int c, int i, int n) { sum[c][i][n] = S::zero(); });
+      const bool done = last - begin <= chain;
+      sum_steps<S, O, E, C, R, N>(sum, begin, done ? last : begin + chain, at, stride, column);
+      const auto held_at = [&](int c, int i, int n) { return held + ((c * R + i) * N + n) * W; };
+      const auto partial_at = [&](int c, int i, int n) {
+        return partial + i * partial_row + (column + c) * partial_stride + n * W;
+      };
+      if (begin > steps) {
+        each_sum<C, R, N>(R,
+                          [&](int c, int i, int n) { sum[c][i][n] = S::add(sum[c][i][n], S::load(held_at(c, i, n))); });
       }
-      sum_steps<S, O, E, C, R, N>(sum, begin, end, at, stride, column);
-      if (plain && begin > steps) {
-        NATTEN_UNROLL
-        for (int c = 0; c < C; ++c) {
-          NATTEN_UNROLL
-          for (int i = 0; i < R; ++i) {
-            NATTEN_UNROLL
-            for (int n = 0; n < N; ++n) sum[c][i][n] = S::add(sum[c][i][n], S::load(held + ((c * R + i) * N + n) * W));
-          }
-        }
+      if (!done) {
+        each_sum<C, R, N>(R, [&](int c, int i, int n) { S::store(held_at(c, i, n), sum[c][i][n]); });
+        continue;
       }
-      if (plain && end == last) {
-        NATTEN_UNROLL
-        for (int c = 0; c < C; ++c) {
-          NATTEN_UNROLL
-          for (int i = 0; i < R; ++i) {
-            if (i >= row_count) break;
-            const V factor = S::set(inverse[i * W + column + c]);
-            T* const to = rows[i] + offset[i * offset_row + column + c];
-            NATTEN_UNROLL
-            for (int n = 0; n < N; ++n) S::store_as(to + n * W, S::mul(factor, sum[c][i][n]), W);
-          }
-        }
-        break;
+      if (!first_chunk) {
+        each_sum<C, R, N>(row_count, [&](int c, int i, int n) {
+          const V factor = S::set(rescale[i * W + column + c]);
+          sum[c][i][n] = S::fma(factor, S::load(partial_at(c, i, n)), sum[c][i][n]);
+        });
       }
-      NATTEN_UNROLL
-      for (int c = 0; c < C; ++c) {
-        NATTEN_UNROLL
-        for (int i = 0; i < R; ++i) {
-          NATTEN_UNROLL
-          for (int n = 0; n < N; ++n) S::store(held + ((c * R + i) * N + n) * W, sum[c][i][n]);
-        }
+      if (!last_chunk) {
+        each_sum<C, R, N>(row_count, [&](int c, int i, int n) { S::store(partial_at(c, i, n), sum[c][i][n]); });
+      } else if (whole) {
+        each_sum<C, R, N>(row_count, [&](int c, int i, int n) {
+          const V factor = S::set(inverse[i * W + column + c]);
+          S::store_as(rows[i] + offset[i * offset_row + column + c] + n * W, S::mul(factor, sum[c][i][n]), W);
+        });
+      } else {
+        each_sum<C, R, N>(R, [&](int c, int i, int n) { S::store(held_at(c, i, n), sum[c][i][n]); });
+        store_part<S, E, T, C, R, N>(held, out, column, lanes, channel);
       }
-      if (!plain) keep_sums<S, E, T, C, R, N>(held, out, column, lanes, channel, begin > steps, end == last);
-      begin = end;
-    } while (begin < last);
+    }
     between();
   }
 }
 
 // Vectors of channels at a time, at most.
 constexpr int kSumVectors = 4;
+
+// Calls visit(first, n) for runs of `vectors` vectors of channels, n (an integral_constant) of 1 .. kMost vectors each.
+template <int kMost, class Visit>
+inline void for_channels(int64_t vectors, const Visit& visit) {
+  const int64_t pieces = (vectors + kMost - 1) / kMost;
+  int64_t first = 0;
+  for (int64_t piece = 0; piece < pieces; ++piece) {
+    const int64_t n = vectors * (piece + 1) / pieces - first;
+    if constexpr (kMost >= 4) {
+      if (n == 4) visit(first, std::integral_constant<int, 4>());
+      if (n == 3) visit(first, std::integral_constant<int, 3>());
+    }
+    if (n == 2) visit(first, std::integral_constant<int, 2>());
+    if (n == 1) visit(first, std::integral_constant<int, 1>());
+    first += n;
+  }
+}
 
 // Query columns that `rows` rows take at a time, with n vectors of channels.
 template <class S>
@@ -294,18 +307,10 @@ void sum_channels(const SumJob<E>& job, const Output<E, T>& out, int lanes, int6
 template <class S, class O, class E, class T, class Between>
 void sum_tile(const SumJob<E>& job, const Output<E, T>& out, int lanes, int64_t padded_channels,
               const Between& between) {
-  constexpr int W = S::kLanes;
-  const int64_t vectors = padded_channels / W, pieces = (vectors + kSumVectors - 1) / kSumVectors;
   const int64_t chain = steps_per_chain(job);
-  int64_t channel = 0;
-  for (int64_t piece = 0; piece < pieces; ++piece) {
-    const int64_t n = vectors * (piece + 1) / pieces - channel / W;
-    if (n == 4) sum_channels<S, O, E, T, 4>(job, out, lanes, channel, chain, between);
-    if (n == 3) sum_channels<S, O, E, T, 3>(job, out, lanes, channel, chain, between);
-    if (n == 2) sum_channels<S, O, E, T, 2>(job, out, lanes, channel, chain, between);
-    if (n == 1) sum_channels<S, O, E, T, 1>(job, out, lanes, channel, chain, between);
-    channel += n * W;
-  }
+  for_channels<kSumVectors>(padded_channels / S::kLanes, [&](int64_t first, auto n) {
+    sum_channels<S, O, E, T, decltype(n)::value>(job, out, lanes, first * S::kLanes, chain, between);
+  });
 }
 
 }  // namespace NATTEN_ISA
