@@ -249,6 +249,33 @@ func TestDualsOfOnlySomeInputs(t *testing.T) {
 	}))
 }
 
+func TestForwardModesDoNotNest(t *testing.T) {
+	require.NoError(t, autograd.ForwardMode(func() error {
+		err := autograd.ForwardMode(func() error { return nil })
+		require.EqualError(t, err, "autograd: ForwardMode: torch: forward-mode levels do not nest: libtorch has one")
+		return nil
+	}))
+	require.NoError(t, autograd.ForwardMode(func() error { return nil }))
+}
+
+// Second derivatives in half precision: what all queries give to the values is
+// what their outputs' gradients add up to, since their weights add up to one.
+func TestDifferentiableGradientsInHalfPrecision(t *testing.T) {
+	s := torch.NewScope()
+	defer s.Close()
+	q := s.To(s.MulScalar(s.Randn([]int64{1, 64, 1, 16}, gotch.Float, torch.CPU), 4), gotch.BFloat16)
+	v := s.To(s.Randn([]int64{1, 64, 1, 16}, gotch.Float, torch.CPU), gotch.BFloat16)
+	s.RequiresGrad(v, true)
+	out := s.Own(functional.NA1D(q, q, v, functional.K(9)))
+	seed := s.Full([]int64{1, 64, 1, 16}, 1, gotch.BFloat16, torch.CPU)
+	require.NoError(t, s.Err())
+	gradients, err := autograd.Grad([]*ts.Tensor{out}, []*ts.Tensor{v}, autograd.GradOptions{Seeds: []*ts.Tensor{seed}, CreateGraph: true})
+	require.NoError(t, err)
+	sum := s.Sum(s.To(s.Own(gradients[0], nil), gotch.Double))
+	require.NoError(t, s.Err())
+	require.InEpsilon(t, 64*16, number(t, sum), 0.002)
+}
+
 func TestInPlaceChangeOfASavedInputIsNoticed(t *testing.T) {
 	s := torch.NewScope()
 	defer s.Close()

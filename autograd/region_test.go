@@ -65,6 +65,31 @@ func TestSameBits(t *testing.T) {
 	}
 }
 
+// After an inner region the outer one goes on, in its own dtype.
+func TestAutocastRegionsNest(t *testing.T) {
+	s := torch.NewScope()
+	defer s.Close()
+	x := s.Randn([]int64{1, 5, 1, 4}, gotch.Float, torch.CPU)
+	dtype := func() gotch.DType {
+		out := s.Own(functional.NA1D(x, x, x, functional.K(3)))
+		require.NoError(t, s.Err())
+		return out.DType()
+	}
+	nothing := func() error { return nil }
+	if err := autograd.Autocast(gotch.CPU, gotch.Half, nothing); err != nil {
+		t.Skipf("libtorch %s: %v", torch.LibtorchVersion(), err) // float16 since 2.4
+	}
+	require.NoError(t, autograd.Autocast(gotch.CPU, gotch.BFloat16, func() error {
+		require.NoError(t, autograd.Autocast(gotch.CPU, gotch.Half, func() error {
+			require.Equal(t, gotch.Half, dtype())
+			return nil
+		}))
+		require.Equal(t, gotch.BFloat16, dtype())
+		return nil
+	}))
+	require.Equal(t, gotch.Float, dtype())
+}
+
 // In an autocast region every form of attention runs in the region's dtype, close
 // to float32, and the leaves get their gradients in their own.
 func TestAutocastOfEveryForm(t *testing.T) {

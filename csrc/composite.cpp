@@ -28,9 +28,6 @@ Tensor spread(const Tensor& t, int64_t heads) {
   return first.size(1) == heads ? first : first.repeat_interleave(heads / first.size(1), 1);
 }
 
-// float32 for half precision: a product rounded to it, of a logit of 20 say, is a few percent of a weight.
-Tensor widened(const Tensor& t) { return at::isReducedFloatingType(t.scalar_type()) ? t.to(at::kFloat) : t; }
-
 // Scaled logits of every query against the additional keys, [B, *spatial, H, E].
 Tensor extra_logits(const Tensor& q, const Tensor& extra_k, const Problem& problem) {
   const Tensor logits =
@@ -46,8 +43,8 @@ Tensor extra_values(const Tensor& weights, const Tensor& extra_v, const Problem&
 // generator on the CPU, so the mask is the same on every device.
 Tensor dropout_mask(const Tensor& like, double p, c10::optional<int64_t> seed) {
   c10::NoGradGuard no_grad;
-  Tensor mask = at::empty(like.sizes(), like.options().device(seed.has_value() ? at::kCPU : like.device()));
   if (like.is_meta()) return at::empty_like(like);
+  Tensor mask = at::empty(like.sizes(), like.options().device(seed.has_value() ? at::kCPU : like.device()));
   if (seed.has_value()) {
     mask.bernoulli_(1 - p, at::detail::createCPUGenerator(static_cast<uint64_t>(*seed)));
   } else {

@@ -84,9 +84,10 @@ NATTEN_API char* natten_gradients_clear(const natten_tensor* tensors, int64_t co
 NATTEN_API char* natten_gradients(const natten_tensor* outputs, const natten_tensor* output_gradients,
                                   int64_t output_count, const natten_tensor* inputs, int64_t input_count,
                                   int create_graph, natten_tensor* gradients);
-/* The process's one level of forward-mode differentiation. */
+/* The process's one level of forward-mode differentiation, and whether this OS thread entered it. */
 NATTEN_API char* natten_dual_enter(void);
 NATTEN_API char* natten_dual_leave(void);
+NATTEN_API int natten_dual_entered(void);
 
 /* ---- TorchScript ----------------------------------------------------------
  * What the calling OS thread computes between the two calls, from `input`, is saved as a TorchScript module to the file
@@ -103,9 +104,13 @@ NATTEN_API char* natten_export_end(natten_export handle, natten_tensor output, c
 NATTEN_API int natten_grad_enabled(void);
 NATTEN_API void natten_set_grad_enabled(int enabled);
 /* Autocast of the calling OS thread for a device type (0 CPU, 1 CUDA): matrix products, convolutions and attention run
- * in dtype (ScalarType 5 float16, 15 bfloat16). Leaving a region clears the cache of cast weights. */
-NATTEN_API char* natten_autocast_enter(int device, int dtype);
-NATTEN_API char* natten_autocast_leave(int device);
+ * in dtype (ScalarType 5 float16, 15 bfloat16). Entering tells what held before, for leaving to restore; leaving the
+ * outermost region clears the cache of cast weights. */
+typedef struct {
+  int enabled, dtype;
+} natten_autocast;
+NATTEN_API char* natten_autocast_enter(int device, int dtype, natten_autocast* before);
+NATTEN_API char* natten_autocast_leave(int device, natten_autocast before);
 /* From now on the process gives blocks of memory of at least `bytes` bytes back to the system when they are freed, and
  * takes them anew from there, which costs time. Nothing happens where the C library is not glibc. */
 NATTEN_API void natten_return_freed_memory(int64_t bytes);
@@ -209,8 +214,8 @@ NATTEN_API const char* natten_libtorch_version(void);    /* of the headers it wa
 NATTEN_API int natten_has_cuda(void);                    /* CUDA kernels are registered */
 NATTEN_API const char* natten_cuda_status(void);         /* why there are none, one sentence; "" where there are */
 
-/* Whether convolutions of float32 on CUDA may round their inputs to TF32; returns what held before. */
-NATTEN_API int natten_allow_tf32(int allowed);
+/* Whether convolutions of float32 on CUDA may round their inputs to TF32; `before`: what held. */
+NATTEN_API char* natten_allow_tf32(int allowed, int* before);
 
 /* ---- Kernel classes of CUDA ------------------------------------------------
  * Forces a class ("hopper", "tile", "naive"...) for this thread's forward calls; "auto" or "" chooses again. */

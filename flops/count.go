@@ -44,11 +44,7 @@ func Count(model any, input *ts.Tensor, opts ...Option) (*Report, error) {
 	if o.name == "" {
 		o.name = fmt.Sprintf("%T", model)
 	}
-	names, err := findVariables(model, o.store)
-	if err != nil {
-		return nil, fmt.Errorf("flops: Count: %w", err)
-	}
-	return count("Count", o, names, func() error {
+	return count("Count", o, findVariables(model, o.store), func() error {
 		y, err := forward(input)
 		if y != nil && y != input {
 			y.MustDrop()
@@ -64,11 +60,7 @@ func CountFunc(f func(inputs ...*ts.Tensor) error, inputs []*ts.Tensor, opts ...
 	if o.name == "" {
 		o.name = "function"
 	}
-	names, err := findVariables(nil, o.store)
-	if err != nil {
-		return nil, fmt.Errorf("flops: CountFunc: %w", err)
-	}
-	return count("CountFunc", o, names, func() error { return f(inputs...) })
+	return count("CountFunc", o, findVariables(nil, o.store), func() error { return f(inputs...) })
 }
 
 // CountFile counts a TorchScript file (torch.jit.save of a traced or scripted

@@ -194,6 +194,8 @@ func TestAddHandlers(t *testing.T) {
 }
 
 func TestCountFails(t *testing.T) {
+	s := torch.NewScope()
+	defer s.Close()
 	x, err := flops.Input(4, 5)
 	require.NoError(t, err)
 	defer x.MustDrop()
@@ -213,6 +215,22 @@ func TestCountFails(t *testing.T) {
 	require.NoError(t, err, "an earlier panic left nothing behind")
 	_, err = flops.Count(module(func(s *torch.Scope, x *ts.Tensor) *ts.Tensor { return s.Matmul(x, x) }), x)
 	require.Error(t, err, "shapes are checked")
+	image := s.Zeros([]int64{1, 1, 5, 5}, gotch.Float, torch.CPU)
+	_, err = flops.Count(module(func(s *torch.Scope, x *ts.Tensor) *ts.Tensor {
+		return s.Op(torch.NewOp("aten::conv2d"), x, s.Zeros([]int64{1, 1, 3, 3}, gotch.Float, torch.CPU), nil,
+			[]int64{1, 0}, []int64{0, 0}, []int64{1, 1}, 1)
+	}), image)
+	require.ErrorContains(t, err, "stride is 0 on axis 1")
+	for _, op := range []string{"aten::scaled_dot_product_attention", "aten::instance_norm"} {
+		vector := s.Zeros([]int64{4}, gotch.Float, torch.CPU)
+		_, err = flops.Count(module(func(s *torch.Scope, x *ts.Tensor) *ts.Tensor {
+			if op == "aten::instance_norm" {
+				return s.Op(torch.NewOp(op), x, nil, nil, nil, nil, true, 0.1, 1e-5, false)
+			}
+			return s.Op(torch.NewOp(op), x, x, x, nil, 0.0, false, nil, false)
+		}), vector)
+		require.ErrorContains(t, err, "has shape [4], want [", op)
+	}
 	_, err = flops.Count(module(func(s *torch.Scope, x *ts.Tensor) *ts.Tensor {
 		return s.Op(torch.NewOp("aten::nonzero"), x)
 	}), x)

@@ -26,7 +26,7 @@ type reportJSON struct {
 
 // MarshalJSON writes the report as an object: model, convention, params, macs,
 // flops, activations, bytes, flops_per_byte; by_operator and by_module with MACs
-// (the model itself is the module ""), the same with prefix flops_ and bytes_;
+// (the model itself is the module ""), the same with prefix flops_; bytes_by_operator;
 // calls of unsupported, uncounted and computed_on_zeros operators; uncalled modules.
 func (r *Report) MarshalJSON() ([]byte, error) {
 	out := reportJSON{Model: r.Model, Convention: r.Convention, Params: r.Parameters, MACs: r.MACs, FLOPs: r.FLOPs,

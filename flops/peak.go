@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/sugarme/gotch"
 )
@@ -16,9 +17,10 @@ type peak struct {
 
 // peaks are the dense matrix rates of GPUs in TFLOP/s by their makers' data
 // sheets: float16 and bfloat16, TF32, float32 outside of tensor cores. The
-// first name that a device's contains holds.
+// first name whose words a device's has holds: "A100" is no RTX A1000.
 var peaks = []peak{
-	{"H200", 989.4, 494.7, 66.9}, // also GH200
+	{"H200", 989.4, 494.7, 66.9},
+	{"GH200", 989.4, 494.7, 66.9},
 	{"H100 PCIe", 756, 378, 51.2},
 	{"H100 NVL", 835, 417, 60},
 	{"H100", 989.4, 494.7, 66.9},
@@ -38,7 +40,9 @@ var peaks = []peak{
 // prints it, "NVIDIA H200") can reach in dense matrix products of the dtype;
 // float32 means TF32 where allowTF32. false: not known here.
 func PeakFLOPs(device string, dtype gotch.DType, allowTF32 bool) (float64, bool) {
-	i := slices.IndexFunc(peaks, func(p peak) bool { return strings.Contains(device, p.name) })
+	words := strings.FieldsFunc(device, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+	name := " " + strings.Join(words, " ") + " "
+	i := slices.IndexFunc(peaks, func(p peak) bool { return strings.Contains(name, " "+p.name+" ") })
 	if i < 0 {
 		return 0, false
 	}

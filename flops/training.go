@@ -28,12 +28,8 @@ func TrainingStep(step func() error, opts ...Option) (*Training, error) {
 	if o.name == "" {
 		o.name = "training step"
 	}
-	names, err := findVariables(nil, o.store)
-	if err != nil {
-		return nil, failed("TrainingStep", o.name, err)
-	}
 	o.convention = Exact
-	a, parameters, err := record(o, names, false, step)
+	a, parameters, err := record(o, findVariables(nil, o.store), false, step)
 	if err != nil {
 		return nil, failed("TrainingStep", o.name, err)
 	}

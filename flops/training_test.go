@@ -165,6 +165,11 @@ func TestPeak(t *testing.T) {
 	peak, ok := flops.PeakFLOPs("NVIDIA H200", gotch.BFloat16, false)
 	require.True(t, ok)
 	require.Equal(t, 989.4e12, peak)
-	_, ok = flops.PeakFLOPs("Some CPU", gotch.Float, false)
-	require.False(t, ok)
+	peak, ok = flops.PeakFLOPs("NVIDIA A100-SXM4-80GB", gotch.BFloat16, false)
+	require.True(t, ok)
+	require.Equal(t, 312e12, peak)
+	for _, unknown := range []string{"Some CPU", "NVIDIA RTX A1000", "NVIDIA RTX A4000", "NVIDIA T400 4GB"} {
+		_, ok = flops.PeakFLOPs(unknown, gotch.Float, false)
+		require.False(t, ok, unknown)
+	}
 }

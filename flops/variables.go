@@ -39,7 +39,7 @@ func (v *variables) Name(r *torch.Recording) ([]torch.Named, error) {
 
 // findVariables takes the names from the store, from a store or path found in
 // the model's fields, or from the fields themselves.
-func findVariables(model any, store *gotchnn.VarStore) (*variables, error) {
+func findVariables(model any, store *gotchnn.VarStore) *variables {
 	v := &variables{tensors: map[string]*ts.Tensor{}, buffers: map[string]bool{}}
 	var w walker
 	if model != nil {
@@ -62,7 +62,7 @@ func findVariables(model any, store *gotchnn.VarStore) (*variables, error) {
 		v.names = append(v.names, name)
 	}
 	slices.Sort(v.names)
-	return v, nil
+	return v
 }
 
 // bufferNames reads what gotch keeps to itself: which variables were never

@@ -72,18 +72,21 @@ type capability struct {
 	dtype  gotch.DType
 }
 
-var proven sync.Map // capability -> bool
+var proven sync.Map // of the capabilities seen; a failure may pass, as one for want of memory does
 
-// runs tries the fused operator once per device and dtype.
+// runs tries the fused operator until it has run once on that device in that dtype.
 func runs(device torch.Device, dtype gotch.DType) bool {
 	key := capability{device, dtype}
-	if known, ok := proven.Load(key); ok {
-		return known.(bool)
+	if _, ok := proven.Load(key); ok {
+		return true
 	}
 	s := torch.NewScope()
 	defer s.Close()
 	x := s.Zeros([]int64{1, 3, 1, 8}, dtype, device)
 	s.Own(NA1D(x, x, x, K(3)))
-	proven.Store(key, s.Err() == nil)
-	return s.Err() == nil
+	if s.Err() != nil {
+		return false
+	}
+	proven.Store(key, nil)
+	return true
 }

@@ -123,6 +123,31 @@ func TestDropoutIsReproducibleAndUnbiased(t *testing.T) {
 	require.EqualError(t, err, "functional: NA2D: dropout_p is 1, want a probability in [0, 1)")
 }
 
+// The weights of a query add up to one in half precision too, however large its
+// logits are: with values of one the results say so.
+func TestDropoutNormalizesInHalfPrecision(t *testing.T) {
+	for dtype, within := range map[gotch.DType]float64{gotch.BFloat16: 0.012, gotch.Half: 0.002} {
+		s := torch.NewScope()
+		q := s.To(s.MulScalar(s.Randn([]int64{1, 64, 2, 16}, gotch.Float, torch.CPU), 4), dtype)
+		ones := s.Full([]int64{1, 64, 2, 16}, 1, dtype, torch.CPU)
+		seed := int64(1)
+		out := s.Own(functional.NA1D(q, q, ones, functional.Options{KernelSize: []int64{9}, DropoutP: 1e-7, Seed: &seed}))
+		require.NoError(t, s.Err())
+		for _, x := range floats(t, out) {
+			require.InDelta(t, 1, x, within, dtype)
+		}
+		s.Close()
+	}
+}
+
+func TestPackedBatchesTakeABackend(t *testing.T) {
+	s := torch.NewScope()
+	defer s.Close()
+	x := s.Randn([]int64{5, 2, 4}, gotch.Float, torch.CPU)
+	_, err := functional.NAVarlen(x, x, x, [][]int64{{5}}, functional.Options{KernelSize: []int64{3}, Backend: "tile"})
+	require.EqualError(t, err, `functional: NAVarlen: option Backend is "tile", a class of CUDA kernels, and q is on cpu`)
+}
+
 func TestRaggedBatchesEqualTheirSamples(t *testing.T) {
 	s := torch.NewScope()
 	defer s.Close()

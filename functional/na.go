@@ -160,13 +160,11 @@ func runAll(name string, rank int, o Options, inputs []input,
 			return nil, wrap(name, fmt.Errorf("%s: tensor was dropped", in.name))
 		}
 	}
-	if o.Backend != "" && o.Backend != "auto" {
-		free, err := force(o.Backend, inputs[0])
-		if err != nil {
-			return nil, wrap(name, err)
-		}
-		defer free()
+	free, err := force(o.Backend, inputs[0])
+	if err != nil {
+		return nil, wrap(name, err)
 	}
+	defer free()
 	outs := call(s, tensors, a)
 	for i, heads := range []int64{-2, -1}[:len(outs)] {
 		if o.Layout == HeadsFirst {
@@ -181,8 +179,11 @@ func runAll(name string, rank int, o Options, inputs []input,
 	return outs, nil
 }
 
-// force makes the calls on this goroutine run a class of CUDA kernels until free.
+// force makes the calls on this goroutine run a class of CUDA kernels until free; "" and "auto" choose as always.
 func force(backend string, first input) (free func(), err error) {
+	if backend == "" || backend == "auto" {
+		return func() {}, nil
+	}
 	info, err := torch.InfoOf(first.tensor)
 	if err != nil {
 		return nil, err

@@ -40,6 +40,11 @@ func NAVarlen(q, k, v *ts.Tensor, sizes [][]int64, o Options) (*ts.Tensor, error
 	if err != nil {
 		return nil, wrap(name, err)
 	}
+	free, err := force(o.Backend, input{"q", q})
+	if err != nil {
+		return nil, wrap(name, err)
+	}
+	defer free()
 	s := torch.NewScope()
 	defer s.Close()
 	out, err := s.Return(s.Op(opVarlen, q, k, v, o.RPB, flat, a.kernelSize, a.dilation, a.isCausal, o.scale(), a.stride))

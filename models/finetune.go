@@ -86,12 +86,14 @@ func (m *Model) Trainable() []Named {
 // it found. A pattern is a name, the beginning of names up to a dot
 // ("levels.0"), or has *, ? and [a-z] as in file names ("*.norm1.*", "levels.[01].*").
 // A pattern that fits nothing is an error, and then nothing is frozen.
-func (m *Model) Freeze(patterns ...string) (int, error) { return m.require(false, patterns) }
+func (m *Model) Freeze(patterns ...string) (int, error) { return m.require("Freeze", false, patterns) }
 
 // Unfreeze is Freeze's opposite.
-func (m *Model) Unfreeze(patterns ...string) (int, error) { return m.require(true, patterns) }
+func (m *Model) Unfreeze(patterns ...string) (int, error) {
+	return m.require("Unfreeze", true, patterns)
+}
 
-func (m *Model) require(gradient bool, patterns []string) (int, error) {
+func (m *Model) require(caller string, gradient bool, patterns []string) (int, error) {
 	parameters := m.Parameters()
 	chosen := map[string]bool{}
 	for _, pattern := range patterns {
@@ -99,14 +101,14 @@ func (m *Model) require(gradient bool, patterns []string) (int, error) {
 		for _, p := range parameters {
 			ok, err := path.Match(pattern, p.Name)
 			if err != nil {
-				return 0, fmt.Errorf("models: Freeze: pattern %q: %w", pattern, err)
+				return 0, fmt.Errorf("models: %s: pattern %q: %w", caller, pattern, err)
 			}
 			if ok || strings.HasPrefix(p.Name, strings.TrimSuffix(pattern, ".")+".") {
 				chosen[p.Name], found = true, true
 			}
 		}
 		if !found {
-			return 0, fmt.Errorf("models: Freeze: pattern %q fits no parameter", pattern)
+			return 0, fmt.Errorf("models: %s: pattern %q fits no parameter", caller, pattern)
 		}
 	}
 	s := torch.NewScope()

@@ -21,7 +21,7 @@ type Preprocess struct {
 }
 
 // Preprocess is the official recipe's preparation for a variant: ImageNet's
-// statistics, bicubic, crop_pct 0.875 at 224 and 1 at larger sizes. Models of
+// statistics, bicubic, crop_pct 0.875 at 224 and 1 at other sizes. Models of
 // other than three channels get 0.5 for mean and std.
 func (c Config) Preprocess() Preprocess {
 	p := Preprocess{ImageSize: c.ImageSize, CropPct: 0.875, Interpolation: "bicubic",

@@ -116,6 +116,9 @@ func (c *Config) UnmarshalJSON(data []byte) error {
 	if d := orZero(w.Dilation); d > 1 {
 		depths := out.Depths
 		setDefaults(&depths, 12)
+		if len(depths) != 1 || depths[0] < 1 || depths[0] > maxSize {
+			return fmt.Errorf("models: configuration: dilation is %d with depths %v, want one depth of 1 to %d", d, depths, maxSize)
+		}
 		out.Dilations = Alternate(depths, []int64{d})
 	}
 	*c = out

@@ -173,7 +173,8 @@ func TestConfigRoundTripsThroughJSON(t *testing.T) {
 	}
 	for _, bad := range []string{`{"family":"Swin"}`, `{"family":"NAT","depths":[0,1]}`, `{"family":"NAT","num_heads":[3,4,8,16]}`,
 		`{"family":"NAT","drop_path_rate":1}`, `{"family":"NAT","stem_stride":3}`, `{"family":"NATIsotropic","num_heads":1.5}`,
-		`{"family":"DiNAT","dilations":[[1]]}`, `{"family":"NAT","out_indices":[4]}`, `{"family":"NAT","embed_dim":-64}`} {
+		`{"family":"DiNAT","dilations":[[1]]}`, `{"family":"NAT","out_indices":[4]}`, `{"family":"NAT","embed_dim":-64}`,
+		`{"family":"NAT","depths":[2,2],"dilation":2}`, `{"family":"NATIsotropic","depths":[1000000000000000000],"dilation":2}`} {
 		_, err := models.FromJSON([]byte(bad), gotchnn.NewVarStore(gotch.CPU).Root())
 		require.ErrorContains(t, err, "models: ", bad)
 	}

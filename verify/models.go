@@ -65,18 +65,20 @@ func transformers(dir string, places []place) (jobs []job, skipped []string) {
 	if err != nil {
 		return []job{broken("hf", err)}, nil
 	}
+	found := false
 	for _, entry := range entries {
 		if !entry.IsDir() {
 			skipped = append(skipped, "hf/"+entry.Name()+": not a folder")
 			continue
 		}
+		found = true
 		f := modelFolder{dir: filepath.Join(dir, entry.Name()), name: "hf/" + entry.Name(), hf: true, weights: "model.safetensors"}
 		if _, err := os.Stat(filepath.Join(f.dir, "pytorch_model.bin")); err == nil {
 			f.others = append(f.others, "pytorch_model.bin")
 		}
 		jobs = append(jobs, f.jobs(places)...)
 	}
-	if len(jobs) == 0 {
+	if !found {
 		jobs = append(jobs, broken("hf", fmt.Errorf("has no models")))
 	}
 	return jobs, skipped

@@ -91,7 +91,11 @@ func Run(ctx context.Context, dir string, o Options) (*Report, error) {
 	}
 
 	// References are held to float32's accuracy, convolutions included.
-	defer torch.AllowTF32(torch.AllowTF32(false))
+	allowed, err := torch.AllowTF32(false)
+	if err != nil {
+		return nil, fmt.Errorf("verify: %w", err)
+	}
+	defer func() { _, _ = torch.AllowTF32(allowed) }() // what was read can be set again
 	for i, j := range jobs {
 		if err := ctx.Err(); err != nil {
 			return report, fmt.Errorf("verify: stopped after %d of %d cases: %w", i, len(jobs), err)

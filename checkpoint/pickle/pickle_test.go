@@ -291,16 +291,13 @@ func TestEncoderRoundTrip(t *testing.T) {
 	}, v)
 }
 
-func TestDictAttr(t *testing.T) {
+func TestDictOfUnhashableKeys(t *testing.T) {
 	d := &Dict{}
 	require.NoError(t, d.Set("a", int64(1)))
 	require.Error(t, d.Set(&List{}, nil))
-	o := &Object{State: d}
-	v, ok := o.Attr("a")
+	v, ok := d.Get("a")
 	require.True(t, ok)
 	require.EqualValues(t, 1, v)
-	_, ok = (&Object{}).Attr("a")
-	require.False(t, ok)
 	_, ok = d.Get(&List{})
 	require.False(t, ok)
 }

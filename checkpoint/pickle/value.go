@@ -36,15 +36,6 @@ type Object struct {
 	Entries *Dict
 }
 
-// Attr returns the attribute called name from the object's state.
-func (o *Object) Attr(name string) (any, bool) {
-	state, ok := o.State.(*Dict)
-	if !ok {
-		return nil, false
-	}
-	return state.Get(name)
-}
-
 // Dict is a Python dict in insertion order.
 type Dict struct {
 	keys, values []any

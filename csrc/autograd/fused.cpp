@@ -16,11 +16,6 @@ double scale_of(c10::optional<double> scale, const Tensor& q) {
   return scale.value_or(1.0 / std::sqrt(static_cast<double>(q.size(-1))));
 }
 
-// The derivative of softmax: P (x - sum P x).
-Tensor through_softmax(const Tensor& weights, const Tensor& x) {
-  return weights * (x - (weights * x).sum(-1, /*keepdim=*/true));
-}
-
 struct Gradients {
   Tensor dq, dk, dv, drpb;
 };

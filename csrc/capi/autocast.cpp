@@ -8,6 +8,17 @@ using natten::capi::guard;
 
 namespace {
 
+natten_autocast state_of(c10::DeviceType device) {
+#if TORCH_VERSION_MAJOR > 2 || TORCH_VERSION_MINOR >= 4
+  return {at::autocast::is_autocast_enabled(device), static_cast<int>(at::autocast::get_autocast_dtype(device))};
+#else
+  if (device == c10::DeviceType::CPU) {
+    return {at::autocast::is_cpu_enabled(), static_cast<int>(at::autocast::get_autocast_cpu_dtype())};
+  }
+  return {at::autocast::is_enabled(), static_cast<int>(at::autocast::get_autocast_gpu_dtype())};
+#endif
+}
+
 void set_enabled(c10::DeviceType device, bool enabled) {
 #if TORCH_VERSION_MAJOR > 2 || TORCH_VERSION_MINOR >= 4
   at::autocast::set_autocast_enabled(device, enabled);
@@ -32,20 +43,23 @@ c10::DeviceType checked(int device) {
 
 }  // namespace
 
-char* natten_autocast_enter(int device, int dtype) {
+char* natten_autocast_enter(int device, int dtype, natten_autocast* before) {
   return guard([&] {
     const auto type = static_cast<at::ScalarType>(dtype);
     TORCH_CHECK(type == at::kHalf || type == at::kBFloat16, "autocast: dtype is ", type, ", want float16 or bfloat16");
     const c10::DeviceType where = checked(device);
+    *before = state_of(where);
     set_dtype(where, type);
     at::autocast::increment_nesting();
     set_enabled(where, true);
   });
 }
 
-char* natten_autocast_leave(int device) {
+char* natten_autocast_leave(int device, natten_autocast before) {
   return guard([&] {
-    set_enabled(checked(device), false);
+    const c10::DeviceType where = checked(device);
+    set_dtype(where, static_cast<at::ScalarType>(before.dtype));
+    set_enabled(where, before.enabled != 0);
     if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
   });
 }

@@ -15,6 +15,8 @@ torch::autograd::variable_list list_of(const natten_tensor* handles, int64_t cou
   return list;
 }
 
+thread_local bool level_is_ours = false;
+
 }  // namespace
 
 char* natten_gradients(const natten_tensor* outputs, const natten_tensor* output_gradients, int64_t output_count,
@@ -37,9 +39,15 @@ char* natten_dual_enter(void) {
       torch::autograd::ForwardADLevel::release_idx(level);
       TORCH_CHECK(false, "forward-mode levels do not nest: libtorch has one");
     }
+    level_is_ours = true;
   });
 }
 
 char* natten_dual_leave(void) {
-  return guard([&] { torch::autograd::ForwardADLevel::release_idx(0); });
+  return guard([&] {
+    level_is_ours = false;
+    torch::autograd::ForwardADLevel::release_idx(0);
+  });
 }
+
+int natten_dual_entered(void) { return level_is_ours; }

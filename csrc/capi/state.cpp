@@ -80,10 +80,11 @@ const char* natten_cpu_instruction_set(void) { return natten::cpu::instruction_s
 
 const char* natten_libtorch_version(void) { return TORCH_VERSION; }
 
-int natten_allow_tf32(int allowed) {
-  const bool before = at::globalContext().allowTF32CuDNN();
-  at::globalContext().setAllowTF32CuDNN(allowed != 0);
-  return before;
+char* natten_allow_tf32(int allowed, int* before) {
+  return guard([&] {
+    *before = at::globalContext().allowTF32CuDNN();
+    at::globalContext().setAllowTF32CuDNN(allowed != 0);
+  });
 }
 
 int natten_has_cuda(void) {

@@ -19,7 +19,9 @@ struct Candidate {
 
 const Table* find(const char* name) {
 #if defined(__x86_64__)
-  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+  // Of all objects here: see csrc/Makefile.
+  const bool common = __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") && __builtin_cpu_supports("bmi2");
+  const bool avx512 = common && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
   // Intel's cores take two cycles for a bfloat16 product of pairs: to widen is faster, and exact.
   const bool fast_pairs = !__builtin_cpu_is("intel");
@@ -30,8 +32,7 @@ const Table* find(const char* name) {
       {"avx512_amx", amx, amx != nullptr},
       {"avx512_bf16", kAvx512Bf16Table, avx512 && __builtin_cpu_supports("avx512bf16"), fast_pairs},
       {"avx512", kAvx512Table, avx512},
-      {"avx2", kAvx2Table,
-       __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")},
+      {"avx2", kAvx2Table, common && __builtin_cpu_supports("avx2")},
 #elif defined(__aarch64__)
       {"neon", kNeonTable, true},
 #endif

@@ -3,6 +3,7 @@
 #include <ATen/Functions.h>
 #include <c10/core/CPUAllocator.h>
 #include <c10/core/StorageImpl.h>
+#include <c10/util/safe_numerics.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -18,6 +19,7 @@ namespace {
 constexpr size_t kSmallest = 64 << 10;  // smaller results are malloc's business: it keeps them mapped
 constexpr size_t kGrain = 64 << 10;     // capacities are multiples of it, so that like sizes share blocks
 constexpr size_t kHugePage = 2 << 20;
+constexpr uint64_t kMostBytes = uint64_t{1} << 62;  // of a result; rounding up stays within 64 bits
 
 // Asks for huge pages where whole ones fit: one fault instead of 512.
 void advise([[maybe_unused]] void* data, [[maybe_unused]] size_t bytes) {
@@ -110,8 +112,11 @@ size_t Pool::idle_bytes() const {
 }
 
 at::Tensor empty_result(at::IntArrayRef sizes, const at::TensorOptions& options) {
-  size_t bytes = options.dtype().itemsize();
-  for (const int64_t size : sizes) bytes *= static_cast<size_t>(size);
+  uint64_t bytes = options.dtype().itemsize();
+  for (const int64_t size : sizes) {
+    TORCH_CHECK(!c10::mul_overflows(bytes, static_cast<uint64_t>(size), &bytes) && bytes <= kMostBytes,
+                "natten: a result of shape ", sizes, " has more bytes than there are addresses");
+  }
   if (bytes < kSmallest) return at::empty(sizes, options);
   c10::Storage storage(c10::Storage::use_byte_size_t(), bytes, process_pool().take(bytes), c10::GetCPUAllocator(),
                        /*resizable=*/true);

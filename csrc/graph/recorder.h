@@ -47,7 +47,7 @@ class Recorder : public c10::DebugInfoBase {
   void end(int64_t node, const at::RecordFunction& fn);
 
   // Number of operators so far; forget(n) drops those after the first n, and
-  // mark(flag) sets a flag of the last one.
+  // mark(node, flag) sets a flag of one.
   int64_t size();
   void forget(int64_t size);
   void mark(int64_t node, NodeFlag flag);

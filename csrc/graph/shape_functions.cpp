@@ -31,6 +31,13 @@ class Arguments {
     TORCH_CHECK(list.size() == axes, "expected ", axes, " values or one, got ", list.size());
     return list;
   }
+  // The spatial axes of a convolution's weight [out, in, *window], argument 1.
+  size_t window_axes() const {
+    const Tensor weight = tensor(1);
+    TORCH_CHECK(weight.defined() && weight.dim() >= 3, "convolution: weight has ", weight.defined() ? weight.dim() : 0,
+                " axes, want at least 3");
+    return static_cast<size_t>(weight.dim() - 2);
+  }
   template <typename... Results>
   void finish(Results&&... results) {
     torch::jit::drop(*stack_, count_);
@@ -55,6 +62,12 @@ Tensor convolve(const Tensor& input, const Tensor& weight, const Convolution& c)
   TORCH_CHECK(axes >= 1 && (batched || input.dim() == weight.dim() - 1), "convolution: input of shape ", input.sizes(),
               " does not fit a weight of shape ", weight.sizes());
   const int64_t channel_axis = batched ? 1 : 0;
+  TORCH_CHECK(c.groups >= 1, "convolution: groups is ", c.groups, ", want at least 1");
+  for (int64_t a = 0; a < axes; a++) {
+    TORCH_CHECK(c.stride[a] >= 1, "convolution: stride is ", c.stride[a], " on axis ", a, ", want at least 1");
+    TORCH_CHECK(c.dilation[a] >= 1, "convolution: dilation is ", c.dilation[a], " on axis ", a, ", want at least 1");
+    TORCH_CHECK(c.padding[a] >= 0, "convolution: padding is ", c.padding[a], " on axis ", a, ", want at least 0");
+  }
   const int64_t channels = c.transposed ? weight.size(0) : weight.size(1) * c.groups;
   TORCH_CHECK(input.size(channel_axis) == channels, "convolution: input of shape ", input.sizes(), " has ",
               input.size(channel_axis), " channels, a weight of shape ", weight.sizes(), " with ", c.groups,
@@ -80,8 +93,8 @@ Tensor convolve(const Tensor& input, const Tensor& weight, const Convolution& c)
 // conv1d, conv2d, conv3d(input, weight, bias, stride, padding, dilation, groups); padding may be a word.
 void conv(Stack* stack, size_t count) {
   Arguments in(stack, count);
+  const size_t axes = in.window_axes();
   const Tensor input = in.tensor(0), weight = in.tensor(1);
-  const size_t axes = weight.dim() - 2;
   Convolution c;
   c.stride = in.per_axis(3, axes);
   c.dilation = in.per_axis(5, axes);
@@ -91,6 +104,8 @@ void conv(Stack* stack, size_t count) {
   } else if (in[4].toStringRef() == "valid") {
     c.padding.assign(axes, 0);
   } else {  // "same": as many as the window takes away, and stride is 1
+    TORCH_CHECK(input.dim() + 1 >= weight.dim(), "convolution: input of shape ", input.sizes(),
+                " does not fit a weight of shape ", weight.sizes());
     Sizes sizes = input.sizes().vec();
     sizes[sizes.size() - axes - 1] = weight.size(0);
     return in.finish(meta(sizes, input.scalar_type()));
@@ -101,7 +116,7 @@ void conv(Stack* stack, size_t count) {
 // conv_transpose1d, 2d, 3d(input, weight, bias, stride, padding, output_padding, groups, dilation)
 void conv_transpose(Stack* stack, size_t count) {
   Arguments in(stack, count);
-  const size_t axes = in.tensor(1).dim() - 2;
+  const size_t axes = in.window_axes();
   Convolution c{in.per_axis(3, axes), in.per_axis(4, axes), in.per_axis(7, axes), in.per_axis(5, axes), true,
                 in[6].toInt()};
   in.finish(convolve(in.tensor(0), in.tensor(1), c));
@@ -111,7 +126,7 @@ void conv_transpose(Stack* stack, size_t count) {
 // _convolution has flags after these.
 void convolution(Stack* stack, size_t count) {
   Arguments in(stack, count);
-  const size_t axes = in.tensor(1).dim() - 2;
+  const size_t axes = in.window_axes();
   Convolution c{in.per_axis(3, axes), in.per_axis(4, axes), in.per_axis(5, axes),
                 in.per_axis(7, axes), in[6].toBool(),       in[8].toInt()};
   in.finish(convolve(in.tensor(0), in.tensor(1), c));
@@ -142,11 +157,17 @@ void native_layer_norm(Stack* stack, size_t count) {
   in.finish(meta(input.sizes(), input.scalar_type()), meta(rows, input.scalar_type()), meta(rows, input.scalar_type()));
 }
 
+// [batch, channels, ...]
+void check_channels(const Tensor& input) {
+  TORCH_CHECK(input.dim() >= 2, "normalization: input has shape ", input.sizes(), ", want [batch, channels, ...]");
+}
+
 // batch_norm and instance_norm(input, weight, bias, mean, var, training, momentum, eps, cudnn_enabled)
 // and group_norm(input, num_groups, weight, bias, eps, cudnn_enabled): the shape and format of the input.
 void like_input(Stack* stack, size_t count) {
   Arguments in(stack, count);
   const Tensor input = in.tensor(0);
+  check_channels(input);
   in.finish(meta(input.sizes(), input.scalar_type(), input.suggest_memory_format()));
 }
 
@@ -154,6 +175,7 @@ void like_input(Stack* stack, size_t count) {
 void native_batch_norm(Stack* stack, size_t count) {
   Arguments in(stack, count);
   const Tensor input = in.tensor(0);
+  check_channels(input);
   const int64_t saved = in[5].toBool() ? input.size(1) : 0;
   in.finish(meta(input.sizes(), input.scalar_type(), input.suggest_memory_format()), meta({saved}, input.scalar_type()),
             meta({saved}, input.scalar_type()));
@@ -163,6 +185,7 @@ void native_batch_norm(Stack* stack, size_t count) {
 void embedding(Stack* stack, size_t count) {
   Arguments in(stack, count);
   const Tensor weight = in.tensor(0);
+  TORCH_CHECK(weight.dim() == 2, "embedding: weight has shape ", weight.sizes(), ", want [entries, channels]");
   Sizes sizes = in.tensor(1).sizes().vec();
   sizes.push_back(weight.size(1));
   in.finish(meta(sizes, weight.scalar_type()));
@@ -171,7 +194,11 @@ void embedding(Stack* stack, size_t count) {
 // scaled_dot_product_attention(query, key, value, mask, dropout_p, is_causal, scale, enable_gqa)
 void attention(Stack* stack, size_t count) {
   Arguments in(stack, count);
-  const Tensor query = in.tensor(0), value = in.tensor(2);
+  const Tensor query = in.tensor(0), key = in.tensor(1), value = in.tensor(2);
+  for (const Tensor& t : {query, key, value}) {
+    TORCH_CHECK(t.dim() >= 2, "scaled_dot_product_attention: an input has shape ", t.sizes(),
+                ", want [..., tokens, channels]");
+  }
   Sizes sizes = query.sizes().vec();
   sizes.back() = value.size(-1);
   in.finish(meta(sizes, query.scalar_type()));

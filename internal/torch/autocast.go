@@ -13,13 +13,14 @@ import (
 // Autocast runs f with matrix products, convolutions and attention in dtype
 // (gotch.Half or gotch.BFloat16) on that device, everything else as PyTorch's
 // autocast has it. It belongs to the OS thread, so f keeps the thread it
-// starts on. Regions do not nest: the inner one ends the outer.
+// starts on. After an inner region the outer one goes on.
 func Autocast(device Device, dtype gotch.DType, f func() error) (err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if err := failure(C.natten_autocast_enter(C.int(device.kind), C.int(dtype))); err != nil {
+	var before C.natten_autocast
+	if err := failure(C.natten_autocast_enter(C.int(device.kind), C.int(dtype), &before)); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, failure(C.natten_autocast_leave(C.int(device.kind)))) }()
+	defer func() { err = errors.Join(err, failure(C.natten_autocast_leave(C.int(device.kind), before))) }()
 	return f()
 }

@@ -45,8 +45,14 @@ func GradientsOf(outputs, seeds, inputs []*ts.Tensor, createGraph bool) ([]*ts.T
 var dualLevel sync.Mutex
 
 // WithDuals runs f inside a level of forward-mode differentiation; the
-// tangents end with it. Concurrent callers wait for each other.
+// tangents end with it. Concurrent callers wait for each other; a call inside f
+// is an error. f keeps the OS thread it starts on.
 func WithDuals(f func() error) (err error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if C.natten_dual_entered() != 0 {
+		return errors.New("torch: forward-mode levels do not nest: libtorch has one")
+	}
 	dualLevel.Lock()
 	defer dualLevel.Unlock()
 	if err := failure(C.natten_dual_enter()); err != nil {

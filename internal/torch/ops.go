@@ -16,11 +16,9 @@ var (
 	opSoftmax      = NewOp("aten::softmax.int")
 	opDropout      = NewOp("aten::dropout")
 	opAdd          = NewOp("aten::add.Tensor")
-	opAddScalar    = NewOp("aten::add.Scalar")
 	opSub          = NewOp("aten::sub.Tensor")
 	opMul          = NewOp("aten::mul.Tensor")
 	opMulScalar    = NewOp("aten::mul.Scalar")
-	opDiv          = NewOp("aten::div.Tensor")
 	opMatmul       = NewOp("aten::matmul")
 	opReshape      = NewOp("aten::reshape")
 	opView         = NewOp("aten::view")
@@ -50,7 +48,6 @@ var (
 	opRandn        = NewOp("aten::randn")
 	opRand         = NewOp("aten::rand")
 	opBernoulli    = NewOp("aten::bernoulli.p")
-	opEmptyLike    = NewOp("aten::empty_like")
 	opRequiresGrad = NewOp("aten::requires_grad_")
 	opCrossEntropy = NewOp("aten::cross_entropy_loss")
 )
@@ -87,9 +84,6 @@ func (s *Scope) Dropout(x *ts.Tensor, p float64, train bool) *ts.Tensor {
 // Add is x + y.
 func (s *Scope) Add(x, y *ts.Tensor) *ts.Tensor { return s.Op(opAdd, x, y) }
 
-// AddScalar is x + y.
-func (s *Scope) AddScalar(x *ts.Tensor, y float64) *ts.Tensor { return s.Op(opAddScalar, x, y) }
-
 // Sub is x - y.
 func (s *Scope) Sub(x, y *ts.Tensor) *ts.Tensor { return s.Op(opSub, x, y) }
 
@@ -98,9 +92,6 @@ func (s *Scope) Mul(x, y *ts.Tensor) *ts.Tensor { return s.Op(opMul, x, y) }
 
 // MulScalar is x * y.
 func (s *Scope) MulScalar(x *ts.Tensor, y float64) *ts.Tensor { return s.Op(opMulScalar, x, y) }
-
-// Div is x / y, elementwise.
-func (s *Scope) Div(x, y *ts.Tensor) *ts.Tensor { return s.Op(opDiv, x, y) }
 
 // Matmul is the batched matrix product.
 func (s *Scope) Matmul(x, y *ts.Tensor) *ts.Tensor { return s.Op(opMatmul, x, y) }
@@ -214,9 +205,6 @@ func (s *Scope) Rand(shape []int64, dtype gotch.DType, device Device) *ts.Tensor
 
 // Bernoulli draws ones with probability p, zeros else, in the shape of x.
 func (s *Scope) Bernoulli(x *ts.Tensor, p float64) *ts.Tensor { return s.Op(opBernoulli, x, p) }
-
-// EmptyLike makes a tensor of x's shape, dtype and device, not initialised.
-func (s *Scope) EmptyLike(x *ts.Tensor) *ts.Tensor { return s.Op(opEmptyLike, x) }
 
 // RequiresGrad marks a leaf, in place.
 func (s *Scope) RequiresGrad(x *ts.Tensor, required bool) { s.Op(opRequiresGrad, x, required) }

@@ -37,9 +37,6 @@ func ReturnFreedMemory(bytes int64) { C.natten_return_freed_memory(C.int64_t(byt
 // ManualSeed seeds libtorch's generators.
 func ManualSeed(seed uint64) error { return failure(C.natten_manual_seed(C.uint64_t(seed))) }
 
-// GeneratorState is the CPU generator's state as a uint8 tensor.
-func GeneratorState() (*ts.Tensor, error) { return GeneratorStateOf(CPU) }
-
 // GeneratorStateOf is the state of a device's generator as a uint8 tensor on
 // the CPU.
 func GeneratorStateOf(d Device) (*ts.Tensor, error) {
@@ -47,9 +44,6 @@ func GeneratorStateOf(d Device) (*ts.Tensor, error) {
 	err := failure(C.natten_generator_state(C.int(d.kind), C.int(d.index), &state))
 	return wrap(unsafe.Pointer(state)), err
 }
-
-// SetGeneratorState restores what GeneratorState gave.
-func SetGeneratorState(state *ts.Tensor) error { return SetGeneratorStateOf(CPU, state) }
 
 // SetGeneratorStateOf restores what GeneratorStateOf gave.
 func SetGeneratorStateOf(d Device, state *ts.Tensor) error {
@@ -78,9 +72,10 @@ func HasCUDAKernels() bool { return C.natten_has_cuda() != 0 }
 
 // AllowTF32 says whether convolutions of float32 on CUDA may round their inputs
 // to TF32's ten bits, which is libtorch's default, and returns what held before.
-func AllowTF32(allowed bool) (before bool) {
-	number := map[bool]C.int{true: 1}
-	return C.natten_allow_tf32(number[allowed]) != 0
+func AllowTF32(allowed bool) (before bool, err error) {
+	var held C.int
+	err = failure(C.natten_allow_tf32(C.int(bit(allowed)), &held))
+	return held != 0, err
 }
 
 // ForceCUDABackend makes this OS thread's forward calls run a kernel class of

@@ -48,7 +48,33 @@ func TestTokenizersRoundUp(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []int64{2, 8, 10, 16}, shape(t, l, 2, 1, 29, 37))
 	_, err = l.Apply(ts.MustZeros([]int64{1, 29, 37}, gotch.Float, gotch.CPU), false)
-	require.EqualError(t, err, "blocks: PatchEmbed: image has shape [1 29 37], want [batch, channels, height, width]")
+	require.EqualError(t, err, "nn: PatchEmbed: image has shape [1 29 37], want [batch, channels, height, width]")
+}
+
+// Forward and ForwardT are Apply, whichever layers a layer is made of.
+func TestForwardIsApply(t *testing.T) {
+	embed, err := blocks.NewPatchEmbed(root(), 1, 16, 4)
+	require.NoError(t, err)
+	merging, err := blocks.NewPatchMerging(root(), 16, 0)
+	require.NoError(t, err)
+	global, err := blocks.NewGlobalAttention(root(), blocks.BlockConfig{Dim: 16, NumHeads: 2, GlobalSize: 3})
+	require.NoError(t, err)
+	x := ts.MustZeros([]int64{1, 5, 16}, gotch.Float, gotch.CPU)
+	larger := ts.MustZeros([]int64{1, 5, 5, 16}, gotch.Float, gotch.CPU)
+	for _, c := range []struct {
+		layer interface {
+			nn.Layer
+			ts.ModuleT
+			ts.Module
+		}
+		input *ts.Tensor
+	}{{embed, x}, {merging, x}, {global, x}, {global, larger}} {
+		_, err := c.layer.Apply(c.input, false)
+		var layer *nn.Error
+		require.ErrorAs(t, err, &layer)
+		require.PanicsWithError(t, err.Error(), func() { c.layer.Forward(c.input) })
+		require.PanicsWithError(t, err.Error(), func() { c.layer.ForwardT(c.input, true) })
+	}
 }
 
 // The order of the four tokens is part of the checkpoints' meaning: the weight

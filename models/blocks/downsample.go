@@ -75,15 +75,16 @@ func NewPatchMerging(path *gotchnn.Path, dim int64, initStd float64) (*PatchMerg
 
 // Apply maps [B, H, W, dim] to [B, H/2, W/2, 2*dim], rounded up.
 func (d *PatchMerging) Apply(x *ts.Tensor, train bool) (*ts.Tensor, error) {
-	info, err := torch.InfoOf(x)
-	if err != nil {
-		return nil, fmt.Errorf("blocks: PatchMerging: %w", err)
-	}
-	if len(info.Shape) != 4 {
-		return nil, fmt.Errorf("blocks: PatchMerging: input has shape %v, want [batch, height, width, %d]", info.Shape, d.dim)
-	}
-	height, width := info.Shape[1], info.Shape[2]
 	return d.Run(func(s *torch.Scope) *ts.Tensor {
+		info, err := torch.InfoOf(x)
+		if s.Fail(err); err != nil {
+			return nil
+		}
+		if len(info.Shape) != 4 {
+			s.Fail(fmt.Errorf("input has shape %v, want [batch, height, width, %d]", info.Shape, d.dim))
+			return nil
+		}
+		height, width := info.Shape[1], info.Shape[2]
 		if height%2+width%2 > 0 {
 			x = s.Pad(x, 0, 0, 0, width%2, 0, height%2)
 		}

@@ -16,6 +16,7 @@ import (
 // window is the whole map, and the bias has the same index, key - query + S - 1
 // on each axis.
 type GlobalAttention struct {
+	nn.Module
 	LocalAttention
 	// RelativePositionIndex is the bias's flat index of each query and key,
 	// int64 [S*S, S*S]. The operator computes it; the buffer is there because
@@ -34,6 +35,7 @@ func NewGlobalAttention(path *gotchnn.Path, c BlockConfig) (*GlobalAttention, er
 		return nil, err
 	}
 	a := &GlobalAttention{LocalAttention: *local, size: c.GlobalSize}
+	a.Module = nn.NewModule(a, "GlobalAttention", path)
 	tokens := a.size * a.size
 	s := torch.NewScope()
 	defer s.Close()
@@ -66,15 +68,17 @@ func relativePositionIndex(size int64) []int64 {
 
 // Apply maps [B, S, S, dim] to the same shape.
 func (a *GlobalAttention) Apply(x *ts.Tensor, train bool) (*ts.Tensor, error) {
-	info, err := torch.InfoOf(x)
-	if err != nil {
-		return nil, fmt.Errorf("blocks: GlobalAttention: %w", err)
-	}
-	if len(info.Shape) != 4 || info.Shape[1] != a.size || info.Shape[2] != a.size {
-		return nil, fmt.Errorf("blocks: GlobalAttention %s: input has shape %v, want %d x %d tokens: the bias is of that size",
-			a.Name(), info.Shape, a.size, a.size)
-	}
-	return a.LocalAttention.Apply(x, train)
+	return a.Run(func(s *torch.Scope) *ts.Tensor {
+		info, err := torch.InfoOf(x)
+		if s.Fail(err); err != nil {
+			return nil
+		}
+		if len(info.Shape) != 4 || info.Shape[1] != a.size || info.Shape[2] != a.size {
+			s.Fail(fmt.Errorf("input has shape %v, want %d x %d tokens: the bias is of that size", info.Shape, a.size, a.size))
+			return nil
+		}
+		return s.Own(a.LocalAttention.Apply(x, train))
+	})
 }
 
 // Visit goes through the parameters in the order of the official state dict.

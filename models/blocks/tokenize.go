@@ -83,14 +83,15 @@ func NewPatchEmbed(path *gotchnn.Path, inChans, dim, patch int64) (*PatchEmbed, 
 
 // Apply maps [B, in, H, W] to tokens [B, H/patch, W/patch, dim], rounded up.
 func (t *PatchEmbed) Apply(x *ts.Tensor, train bool) (*ts.Tensor, error) {
-	info, err := torch.InfoOf(x)
-	if err != nil {
-		return nil, fmt.Errorf("blocks: PatchEmbed: %w", err)
-	}
-	if len(info.Shape) != 4 {
-		return nil, fmt.Errorf("blocks: PatchEmbed: image has shape %v, want [batch, channels, height, width]", info.Shape)
-	}
 	return t.Run(func(s *torch.Scope) *ts.Tensor {
+		info, err := torch.InfoOf(x)
+		if s.Fail(err); err != nil {
+			return nil
+		}
+		if len(info.Shape) != 4 {
+			s.Fail(fmt.Errorf("image has shape %v, want [batch, channels, height, width]", info.Shape))
+			return nil
+		}
 		bottom, right := missing(info.Shape[2], t.patch), missing(info.Shape[3], t.patch)
 		if bottom+right > 0 {
 			x = s.Pad(x, 0, right, 0, bottom)

@@ -107,6 +107,13 @@ void tensors_are_ordinary() {
   expect(other.eq(3).all().item<bool>(), "set_ takes another storage");
   const at::Tensor small = empty_result({2, 3}, options.dtype(at::kBFloat16)), none = empty_result({0, 5}, options);
   expect(small.numel() == 6 && small.scalar_type() == at::kBFloat16 && none.numel() == 0, "small and empty results");
+  bool refused = false;
+  try {
+    empty_result({(int64_t{1} << 50) + 8, 64, 1, 64}, options);  // modulo 2^64 its bytes are few
+  } catch (const c10::Error&) {
+    refused = true;
+  }
+  expect(refused, "a result past the address space is an error");
   const void* const data = empty_result({256, 1024}, options).data_ptr();
   expect(empty_result({1024, 256}, options).data_ptr() == data, "a freed result's memory serves the next one");
 }
