@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"io"
 	"os"
 
 	"github.com/gonatten/gonatten/data/codec"
@@ -38,6 +39,14 @@ type Sample struct {
 	Pixels *Image
 	// Encoded holds the file's bytes where Pixels is nil.
 	Encoded []byte
+}
+
+// Close frees what a dataset holds open, if anything.
+func Close(ds Dataset) error {
+	if c, ok := ds.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
 }
 
 // ReadSample reads one image file that belongs to no dataset, for prediction. Its

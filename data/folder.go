@@ -92,7 +92,7 @@ func picturesBelow(dir string, depth int) bool {
 			if depth < deepest && picturesBelow(filepath.Join(dir, e.Name()), depth+1) {
 				return true
 			}
-		case depth > 0 && isImage(e.Name()):
+		case depth > 0 && IsPicture(e.Name()):
 			return true
 		}
 	}
@@ -140,7 +140,7 @@ func classFolders(dir string) ([]string, error) {
 		case strings.HasPrefix(e.Name(), "."):
 		case isDir(dir, e):
 			names = append(names, e.Name())
-		case isImage(e.Name()):
+		case IsPicture(e.Name()):
 			images++
 		}
 	}
@@ -190,7 +190,7 @@ func listImages(root, rel string, depth int, out *[]string) error {
 		path := filepath.Join(rel, e.Name())
 		switch {
 		case strings.HasPrefix(e.Name(), "."):
-		case isImage(e.Name()) && !e.IsDir():
+		case IsPicture(e.Name()) && !e.IsDir():
 			*out = append(*out, path)
 		case isDir(dir, e):
 			if err := listImages(root, path, depth+1, out); err != nil {
@@ -210,6 +210,8 @@ func isDir(dir string, e os.DirEntry) bool {
 	return err == nil && st.IsDir()
 }
 
-func isImage(name string) bool {
+// IsPicture tells whether a file's name ends as pictures' do that folders are
+// searched for.
+func IsPicture(name string) bool {
 	return slices.Contains(imageExtensions, strings.ToLower(filepath.Ext(name)))
 }

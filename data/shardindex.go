@@ -119,7 +119,7 @@ func scanShard(f *os.File, size int64) ([]shardSample, error) {
 			current.Key = key
 		}
 		switch {
-		case isImage(ext):
+		case IsPicture(ext):
 			// archive/tar reads headers unbuffered: the file stands at the content.
 			at, err := f.Seek(0, io.SeekCurrent)
 			if err != nil {

@@ -66,6 +66,9 @@ func (s *Subset) Sample(i int) (Sample, error) {
 	return out, nil
 }
 
+// Close closes the underlying dataset.
+func (s *Subset) Close() error { return Close(s.of) }
+
 // HoldOut splits ds in two by chance: val gets the given fraction of every class
 // (rounded, at least one sample of a class that has two), train the rest. The
 // same seed gives the same split. It fails on a fraction outside (0, 1).

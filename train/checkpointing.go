@@ -28,7 +28,7 @@ func (r *run) addCheckpointing() {
 // was interrupted.
 func (r *run) evaluatePending(ctx context.Context, l *Loop) error {
 	s := &l.State
-	if s.Batch != 0 || s.Epoch == 0 || s.Epoch == r.evaluated || !r.evaluationDue(l) {
+	if s.Batch != 0 || s.Epoch == 0 || s.Step == r.evaluated || !r.evaluationDue(l) {
 		return nil
 	}
 	return r.evaluate(ctx, l)

@@ -26,6 +26,9 @@ func (r *relabelled) Sample(i int) (data.Sample, error) {
 	return sample, err
 }
 
+// Close closes the dataset underneath.
+func (r *relabelled) Close() error { return data.Close(r.Dataset) }
+
 // labelled gives a dataset the labels of a model by the names of the classes, in
 // whatever order and however many of them it has. Where the names are not the
 // model's (class folders of another spelling, a file without names), as many

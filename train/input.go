@@ -3,6 +3,8 @@ package train
 import (
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/gonatten/gonatten/data"
@@ -18,18 +20,12 @@ func dataSpec(c *config.Config) (spec, root string, err error) {
 	case c.Dataset != "":
 		return c.Dataset, c.DataDir, nil
 	case c.DataDir != "":
+		if slices.Contains(data.Names(), c.DataDir) && data.HoldsPictures(c.DataDir) {
+			return "." + string(filepath.Separator) + c.DataDir, "", nil // a folder that is called like a set
+		}
 		return c.DataDir, "", nil
 	}
 	return "", "", fmt.Errorf("train: no data: give data_dir (an image folder or shards) or dataset (one of %v)", data.Names())
-}
-
-// OpenSplit opens a split ("train", "val", "test") of a configuration's data, as
-// a run does. progress may be nil. What it returns may be an io.Closer.
-func OpenSplit(c *config.Config, split string, progress func(what string, done, total int64)) (data.Dataset, error) {
-	if split == "" {
-		split = "val"
-	}
-	return openSplit(c, split, progress)
 }
 
 // openSplit opens a split of the configured dataset.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"runtime"
-	"time"
 
 	"github.com/sugarme/gotch"
 	"github.com/sugarme/gotch/ts"
@@ -81,13 +80,22 @@ type State struct {
 	// were not finite, see Loop.Scaler.
 	Overflows int
 
-	// Skipped counts steps that were left out because their loss was no finite
-	// number, SkippedInRow the last of them without one between.
+	// Skipped counts steps that were left out because their loss, or the norm of
+	// their gradients where it is measured, was no finite number; SkippedInRow the
+	// last of them without one between.
 	Skipped, SkippedInRow int
 
 	// Interrupted tells that the context ended the run, StopReason that a hook did.
 	Interrupted bool
 	StopReason  string
+}
+
+// epochOfStep is the epoch of the last step, counted from 0.
+func (s *State) epochOfStep() int {
+	if s.Batch > 0 {
+		return s.Epoch
+	}
+	return max(s.Epoch-1, 0)
 }
 
 // Loop trains a model. Set the fields, add hooks, call Run.
@@ -128,9 +136,9 @@ type Loop struct {
 	State State
 	// Peers are the processes that train along; nil: none.
 	Peers Peers
-	// MaxSkipped is the number of steps in a row that may be skipped because their
-	// loss is no finite number; one more ends the run. OnNonFinite is given the
-	// batch before it does, as the model saw it.
+	// MaxSkipped is the number of steps in a row that may be skipped, see
+	// State.Skipped; one more ends the run. OnNonFinite is given the batch whose
+	// loss does, as the model saw it.
 	MaxSkipped  int
 	OnNonFinite func(b *data.Batch, s *State) error
 
@@ -234,14 +242,16 @@ func (l *Loop) epoch(ctx context.Context) (whole bool, err error) {
 	n, k := l.Source.Len(), max(l.Accumulate, 1)
 	loss, images := 0.0, int64(0)
 	source := ctx
-	if l.Peers != nil {
-		source = context.WithoutCancel(ctx) // they end together, after a step
+	if l.Peers != nil || k > 1 {
+		// Peers end together, after a step. And batches of a step that is not made up
+		// would have drawn random numbers that a resumed run lacks.
+		source = context.WithoutCancel(ctx)
 	}
 	for b, err := range l.Source.Epoch(source, l.State.Epoch, l.State.Batch) {
 		if err != nil {
 			if ctx.Err() != nil {
 				l.State.Interrupted = true
-				return false, l.dropPartialStep()
+				return false, nil
 			}
 			return false, err
 		}
@@ -278,9 +288,6 @@ func (l *Loop) epoch(ctx context.Context) (whole bool, err error) {
 	}
 	return true, nil
 }
-
-// dropPartialStep forgets the gradients of batches since the last step.
-func (l *Loop) dropPartialStep() error { return l.Optimizer.ZeroGrad() }
 
 // backward adds the gradients of one batch, its loss weighted by share.
 func (l *Loop) backward(b *data.Batch, share float64, last bool) (loss float64, err error) {
@@ -339,54 +346,59 @@ func (l *Loop) tensors(s *torch.Scope, b *data.Batch) (images, targets *ts.Tenso
 	return images, targets, s.Err()
 }
 
-// update is one optimizer step from the gradients that have been added up.
-func (l *Loop) update() error {
+// update is one optimizer step from the gradients that have been added up. It
+// tells their norm where that is known, and leaves the weights alone where it is
+// no finite number: one infinite gradient would be all of them.
+func (l *Loop) update() (norm float64, err error) {
 	parameters := l.Optimizer.Parameters()
 	l.State.LR = l.Schedule(l.State.Step)
 	if l.Scaler != nil {
-		finite, err := l.Scaler.Unscale(parameters)
+		good, err := l.Scaler.Unscale(parameters)
 		if err == nil {
 			err = l.Scaler.Update()
 		}
 		if err != nil {
-			return err
+			return 0, err
 		}
-		if !finite {
+		if !good {
 			l.State.Overflows++
 			l.State.Step++
-			return l.Optimizer.ZeroGrad()
+			return 0, l.Optimizer.ZeroGrad()
 		}
 	}
 	if l.ClipNorm > 0 {
-		norm, err := optim.ClipNorm(parameters, l.ClipNorm)
+		measured, err := optim.ClipNorm(parameters, l.ClipNorm)
 		if err != nil {
-			return err
+			return 0, err
 		}
-		l.setGradNorm(norm)
+		l.setGradNorm(measured)
+		if norm, err = torch.Scalar(measured); err != nil || !finite(norm) {
+			return norm, err
+		}
 	}
 	if l.ClipValue > 0 {
 		if err := optim.ClipValue(parameters, l.ClipValue); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	if err := l.Optimizer.Step(l.State.LR); err != nil {
-		return err
+		return 0, err
 	}
 	if err := l.Optimizer.ZeroGrad(); err != nil {
-		return err
+		return 0, err
 	}
 	if l.Peers != nil {
 		if err := l.Peers.Updated(); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	if l.EMA != nil {
 		if err := l.EMA.Update(); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	l.State.Step++
-	return nil
+	return norm, nil
 }
 
 func (l *Loop) setGradNorm(norm *ts.Tensor) {
@@ -394,20 +406,4 @@ func (l *Loop) setGradNorm(norm *ts.Tensor) {
 		l.State.GradNorm.MustDrop()
 	}
 	l.State.GradNorm = norm
-}
-
-// Meter measures speed between two moments.
-type Meter struct {
-	images int64
-	at     time.Time
-}
-
-// Rate is the images per second since the last call; 0 at the first.
-func (m *Meter) Rate(images int64, now time.Time) float64 {
-	rate := 0.0
-	if elapsed := now.Sub(m.at).Seconds(); !m.at.IsZero() && elapsed > 0 {
-		rate = float64(images-m.images) / elapsed
-	}
-	m.images, m.at = images, now
-	return rate
 }

@@ -197,7 +197,9 @@ type memory struct {
 	SkippedRow  int           `json:"skipped_row"`
 	Best        *bestValue    `json:"best,omitempty"`
 	BestEpoch   int           `json:"best_epoch"`
-	Evaluated   int           `json:"evaluated"`
+	BestStep    int           `json:"best_step"`
+	Evaluated   int           `json:"evaluated_step"`
+	Kept        int           `json:"kept_step"`
 	Trained     time.Duration `json:"trained_ns"`
 	TrainedOn   int64         `json:"trained_images"`
 	Elapsed     time.Duration `json:"elapsed_ns"`
@@ -232,7 +234,7 @@ func (r runPart) SaveState(s *state.Section) error {
 	m := memory{
 		Epoch: l.Epoch, Batch: l.Batch, Step: l.Step, Images: l.Images, Loss: record.Number(l.Loss),
 		Skipped: l.Skipped, SkippedRow: l.SkippedInRow,
-		BestEpoch: r.bestEpoch, Evaluated: r.evaluated, Trained: r.trained, TrainedOn: r.images, Elapsed: r.elapsed(),
+		BestEpoch: r.bestEpoch, BestStep: r.bestStep, Evaluated: r.evaluated, Kept: r.kept, Trained: r.trained, TrainedOn: r.images, Elapsed: r.elapsed(),
 		Metrics: size, ClockLoss: record.Number(c.loss), ClockSteps: c.steps, ClockImages: c.images, ClockTime: c.elapsed,
 		World: r.world(), BatchSize: r.config.BatchSize,
 	}
@@ -254,7 +256,8 @@ func (r runPart) LoadState(s *state.Section) error {
 	l, c := &r.loop.State, r.clock
 	l.Epoch, l.Batch, l.Step, l.Images, l.Loss = m.Epoch, m.Batch, m.Step, m.Images, float64(m.Loss)
 	l.Skipped, l.SkippedInRow = m.Skipped, m.SkippedRow
-	r.bestEpoch, r.evaluated, r.trained, r.images, r.before = m.BestEpoch, m.Evaluated, m.Trained, m.TrainedOn, m.Elapsed
+	r.bestEpoch, r.bestStep, r.evaluated, r.kept = m.BestEpoch, m.BestStep, m.Evaluated, m.Kept
+	r.trained, r.images, r.before = m.Trained, m.TrainedOn, m.Elapsed
 	c.loss, c.steps, c.images, c.elapsed = float64(m.ClockLoss), m.ClockSteps, m.ClockImages, m.ClockTime
 	if b := m.Best; b != nil {
 		r.best = &Evaluation{Images: b.Images, Loss: float64(b.Loss), Top1: b.Top1, Top5: b.Top5, Seconds: b.Seconds}

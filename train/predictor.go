@@ -1,18 +1,18 @@
 package train
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"runtime"
 
 	"github.com/sugarme/gotch"
 	gotchnn "github.com/sugarme/gotch/nn"
+	"github.com/sugarme/gotch/ts"
 
 	"github.com/gonatten/gonatten/checkpoint"
 	"github.com/gonatten/gonatten/data"
 	"github.com/gonatten/gonatten/internal/torch"
 	"github.com/gonatten/gonatten/models"
+	"github.com/gonatten/gonatten/train/record"
 )
 
 var opSoftmax = torch.NewOp("aten::softmax.int")
@@ -105,9 +105,9 @@ func dropModel(m *models.Model) {
 
 // Guess is a class and the probability that the model gives it.
 type Guess struct {
-	Class       int     `json:"class"`
-	Name        string  `json:"name"`
-	Probability float64 `json:"probability"`
+	Class       int           `json:"class"`
+	Name        string        `json:"name"`
+	Probability record.Number `json:"probability"`
 }
 
 // Predict names what pictures show: for each the k most probable classes, the
@@ -127,10 +127,7 @@ func (p *Predictor) Predict(samples []data.Sample, k int) ([][]Guess, error) {
 	err := torch.NoGrad(func() error {
 		s := torch.NewScope()
 		defer s.Close()
-		images := s.Own(torch.FromSlice(pixels, int64(len(samples)), int64(channels), int64(height), int64(width)))
-		if !p.device.Is(torch.CPU) {
-			images = s.ToDevice(images, p.device, gotch.Float)
-		}
+		images := p.Upload(s, pixels, int64(len(samples)), int64(channels), int64(height), int64(width))
 		logits, err := apply(s, p.Model, images, p.device, gotch.Float)
 		if err != nil {
 			return err
@@ -138,7 +135,7 @@ func (p *Predictor) Predict(samples []data.Sample, k int) ([][]Guess, error) {
 		classes, probabilities, err := rank(s, s.Op(opSoftmax, logits, -1, nil), int64(k))
 		for i := range classes {
 			for j, class := range classes[i] {
-				guesses[i] = append(guesses[i], Guess{int(class), p.className(int(class)), probabilities[i][j]})
+				guesses[i] = append(guesses[i], Guess{int(class), p.className(int(class)), record.Number(probabilities[i][j])})
 			}
 		}
 		return err
@@ -149,22 +146,17 @@ func (p *Predictor) Predict(samples []data.Sample, k int) ([][]Guess, error) {
 	return guesses, nil
 }
 
+// Upload makes a tensor of that shape where the model is.
+func (p *Predictor) Upload(s *torch.Scope, values []float32, shape ...int64) *ts.Tensor {
+	return torch.Upload(s, values, p.device, shape...)
+}
+
 func (p *Predictor) className(class int) string {
 	if class < len(p.Card.Classes) {
 		return data.ClassName(p.Card.Classes[class])
 	}
-	return fmt.Sprintf("class %d", class)
+	return unnamed(class)
 }
 
-// OpenPicture reads an image file for Predict.
-func OpenPicture(path string) (data.Sample, error) {
-	bytes, err := os.ReadFile(path)
-	if err != nil {
-		var pathError *os.PathError
-		if errors.As(err, &pathError) {
-			err = pathError.Err
-		}
-		return data.Sample{}, fmt.Errorf("train: picture %s: %w", path, err)
-	}
-	return data.Sample{Name: path, Encoded: bytes}, nil
-}
+// unnamed is what a class without a name is called.
+func unnamed(class int) string { return fmt.Sprintf("class %d", class) }

@@ -188,7 +188,7 @@ func (r *run) restore() error {
 		}
 	}
 	s := &r.loop.State
-	r.saved, r.restored = s.Step, s.Step
+	r.saved = s.Step
 	r.options.Log.Info("resuming", "folder", r.folder, "step", s.Step, "epoch", s.Epoch, "batch", s.Batch)
 	return nil
 }

@@ -98,7 +98,6 @@ type run struct {
 	restarted bool            // the launcher has started the job again
 	resumed   bool            // folder is that of an earlier process
 	from      *state.Snapshot // to be restored
-	restored  int             // step that the run went on from
 	before    time.Duration   // that earlier processes took
 
 	train, val data.Dataset // val: nil where nothing is evaluated
@@ -121,9 +120,11 @@ type run struct {
 	clock     *stepClock
 	trained   time.Duration // on images
 	images    int64
-	evaluated int         // epoch of the last evaluation, counted as completed
-	best      *Evaluation // of bestEpoch
-	bestEpoch int
+	evaluated int         // step of the last evaluation
+	kept      int         // step of the last file of weights
+	best      *Evaluation // of bestEpoch and bestStep
+	bestEpoch int         // epochs completed
+	bestStep  int
 }
 
 // close frees what the run holds, however far it came.
@@ -145,8 +146,6 @@ func (r *run) close() {
 		r.metrics.Close()
 	}
 	for _, d := range []data.Dataset{r.train, r.val} {
-		if c, ok := d.(interface{ Close() error }); ok {
-			c.Close()
-		}
+		_ = data.Close(d)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 
 	"github.com/gonatten/gonatten/data"
-	"github.com/gonatten/gonatten/train/progress"
 )
 
 // openData opens the splits. Of several processes one on each machine does so
@@ -18,26 +17,14 @@ func (r *run) openData() error {
 
 func (r *run) openSplits() (err error) {
 	defer r.options.Progress.Clear()
-	if r.train, err = openSplit(r.config, r.config.TrainSplit, r.fetching()); err != nil {
+	if r.train, err = openSplit(r.config, r.config.TrainSplit, r.options.Progress.Fetching()); err != nil {
 		return err
 	}
 	r.classes = r.train.Classes()
 	if r.config.ValSplit != "" {
-		r.val, err = openSplit(r.config, r.config.ValSplit, r.fetching())
+		r.val, err = openSplit(r.config, r.config.ValSplit, r.options.Progress.Fetching())
 	}
 	return err
-}
-
-// fetching shows the progress of data.Open.
-func (r *run) fetching() data.Progress {
-	bar, title := r.options.Progress, ""
-	return func(what string, done, total int64) {
-		if what != title {
-			title = what
-			bar.Start(what)
-		}
-		bar.Update(done, total, progress.Bytes(done))
-	}
 }
 
 func (r *run) trainLoader() (*data.Loader, error) {

@@ -16,7 +16,7 @@ import (
 // addHooks hangs clock, display, records, evaluation and saving on the loop.
 func (r *run) addHooks() error {
 	r.loop.Cost = new(StepCost)
-	clock := &stepClock{run: r, peak: peakOf(r.device, r.precision)}
+	clock := &stepClock{run: r, peak: peakOf(r.device, r.precision) * float64(r.world())} // images are those of all
 	r.clock = clock
 	r.loop.On(RunStart, r.announce)
 	r.loop.On(EpochStart, clock.start)
@@ -50,7 +50,7 @@ type stepClock struct {
 	total   int64 // images at the last step
 
 	rate float64 // images per second, averaged over steps
-	peak float64 // the device's FLOP/s, 0: not known
+	peak float64 // FLOP/s of all devices, 0: not known
 }
 
 func (c *stepClock) start(_ context.Context, l *Loop) error {
@@ -81,8 +81,17 @@ func (c *stepClock) step(_ context.Context, l *Loop) error {
 	if c.steps < r.config.LogInterval && state.Batch < l.Source.Len() {
 		return nil
 	}
+	return c.flush(l)
+}
+
+// flush records the steps since the last record.
+func (c *stepClock) flush(l *Loop) error {
+	if c.steps == 0 {
+		return nil
+	}
+	r, state := c.run, &l.State
 	row := record.Row{
-		Kind: "train", Time: now.UTC().Format(time.RFC3339), Epoch: state.Epoch, Step: state.Step,
+		Kind: "train", Time: time.Now().UTC().Format(time.RFC3339), Epoch: state.epochOfStep(), Step: state.Step,
 		Loss: record.Number(c.loss / float64(c.steps)), LR: record.Number(state.LR),
 		Images: state.Images, ImagesPerSecond: record.Number(float64(c.images) / max(c.elapsed.Seconds(), 1e-9)),
 		ResidentBytes: procmem.Resident(), Overflows: state.Overflows,
@@ -145,7 +154,7 @@ func (r *run) evaluate(ctx context.Context, l *Loop) error {
 		return r.averaged(func() error { return r.save(LastFile, 0) })
 	}
 	err := r.averaged(func() error { return r.evaluateNow(ctx, l) })
-	if err != nil && r.evaluated != l.State.Epoch && r.group == nil {
+	if err != nil && r.evaluated != l.State.Step && r.group == nil {
 		// What was trained is kept: going on evaluates it first. The run ends with the
 		// first error, whatever becomes of this.
 		_ = r.saveState()
@@ -185,9 +194,10 @@ func (r *run) evaluateNow(ctx context.Context, l *Loop) error {
 		}
 		return err
 	}
-	r.evaluated = state.Epoch
+	r.evaluated, r.saved = state.Step, 0 // a checkpoint of this step does not know of it yet
+	epoch := state.epochOfStep()
 	if err := r.record(record.Row{
-		Kind: "eval", Time: time.Now().UTC().Format(time.RFC3339), Epoch: state.Epoch - 1, Step: state.Step,
+		Kind: "eval", Time: time.Now().UTC().Format(time.RFC3339), Epoch: epoch, Partial: state.Batch > 0, Step: state.Step,
 		Loss: record.Number(result.Loss), Top1: record.Number(result.Top1), Top5: record.Number(result.Top5),
 		EMA: r.ema != nil, Images: int64(result.Images), ImagesPerSecond: record.Number(result.ImagesPerSecond()),
 		Seconds: record.Number(result.Seconds), ResidentBytes: procmem.Resident(),
@@ -196,7 +206,7 @@ func (r *run) evaluateNow(ctx context.Context, l *Loop) error {
 	}
 	better := r.best == nil || result.Top1 > r.best.Top1
 	if better {
-		r.best, r.bestEpoch = result, state.Epoch
+		r.best, r.bestEpoch, r.bestStep = result, state.Epoch, state.Step
 		if err := r.save(BestFile, result.Top1); err != nil {
 			return err
 		}
@@ -208,8 +218,8 @@ func (r *run) evaluateNow(ctx context.Context, l *Loop) error {
 	if better {
 		mark = "  best so far"
 	}
-	bar.Print(fmt.Sprintf("epoch %d/%d  loss %.4f  test loss %.4f  top-1 %.2f%%  top-5 %.2f%%  %s%s", state.Epoch, l.Epochs,
-		r.epochLoss(state.Epoch-1), result.Loss, result.Top1, result.Top5, progress.Duration(r.elapsed()), mark))
+	bar.Print(fmt.Sprintf("epoch %d/%d  loss %.4f  test loss %.4f  top-1 %.2f%%  top-5 %.2f%%  %s%s", epoch+1, l.Epochs,
+		r.epochLoss(epoch), result.Loss, result.Top1, result.Top5, progress.Duration(r.elapsed()), mark))
 	return r.saveCurve()
 }
 
@@ -227,6 +237,9 @@ func (r *run) epochLoss(epoch int) float64 {
 
 // save writes the present weights.
 func (r *run) save(name string, top1 float64) error {
+	if name == LastFile {
+		r.kept = r.loop.State.Step
+	}
 	if !r.leads() {
 		return nil
 	}
@@ -244,21 +257,26 @@ func (r *run) saveCurve() error {
 	return record.SaveCurve(filepath.Join(r.folder, CurveFile), r.model.Config.Name, r.rows, r.loop.StepsPerEpoch())
 }
 
-// saveAtEnd evaluates a run that its number of steps or a hook ended within an
-// epoch, and saves what an interrupted one has.
+// saveAtEnd evaluates a run that ended at a step which has not been, and saves
+// what an interrupted one has.
 func (r *run) saveAtEnd(ctx context.Context, l *Loop) error {
 	defer r.options.Progress.Clear()
-	if r.resumed && r.restored == l.State.Step {
-		return r.saveCurve() // nothing was left to do
+	state := &l.State
+	if !state.Interrupted { // a resumed run goes on counting
+		if err := r.clock.flush(l); err != nil {
+			return err
+		}
 	}
-	if l.State.Batch == 0 && l.State.Epoch > 0 {
-		return r.saveCurve() // the last epoch was evaluated and saved
-	}
-	if l.State.Interrupted || r.evaluator == nil {
+	switch {
+	case state.Step == 0:
+	case !state.Interrupted && r.evaluator != nil && r.evaluated != state.Step:
+		if err := r.averaged(func() error { return r.evaluateNow(ctx, l) }); err != nil {
+			return err
+		}
+	case r.kept != state.Step:
 		if err := r.averaged(func() error { return r.save(LastFile, 0) }); err != nil {
 			return err
 		}
-		return r.saveCurve()
 	}
-	return r.averaged(func() error { return r.evaluateNow(ctx, l) })
+	return r.saveCurve()
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	gotchnn "github.com/sugarme/gotch/nn"
 
@@ -68,10 +69,14 @@ func (r *run) card(top1 float64) (Card, error) {
 	}, nil
 }
 
-// classNames are the data's, or none where the model has more classes.
+// classNames are the data's, and numbers for what the model has beyond them.
 func (r *run) classNames() []string {
-	if int64(len(r.classes)) != r.model.Config.NumClasses {
+	if len(r.classes) == 0 {
 		return nil
 	}
-	return r.classes
+	names := slices.Clone(r.classes)
+	for i := len(names); int64(i) < r.model.Config.NumClasses; i++ {
+		names = append(names, unnamed(i))
+	}
+	return names
 }

@@ -87,14 +87,14 @@ func TestRun(t *testing.T) {
 		require.Len(t, files, 10)
 		right := 0
 		for _, file := range files {
-			sample, err := train.OpenPicture(file)
+			sample, err := data.ReadSample(file)
 			require.NoError(t, err)
 			guesses, err := p.Predict([]data.Sample{sample, sample}, 5)
 			require.NoError(t, err)
 			require.Len(t, guesses[0], 3)
 			require.Equal(t, guesses[0][0].Class, guesses[1][0].Class)
 			require.GreaterOrEqual(t, guesses[0][0].Probability, guesses[0][1].Probability)
-			require.InDelta(t, 1, guesses[0][0].Probability+guesses[0][1].Probability+guesses[0][2].Probability, 1e-5)
+			require.InDelta(t, 1, float64(guesses[0][0].Probability+guesses[0][1].Probability+guesses[0][2].Probability), 1e-5)
 			if strings.Contains(file, strings.ReplaceAll(guesses[0][0].Name, " ", "-")) {
 				right++
 			}
@@ -104,7 +104,10 @@ func TestRun(t *testing.T) {
 		cfg, err := p.Card.Configuration()
 		require.NoError(t, err)
 		require.Equal(t, c, cfg)
-		result, err := p.EvaluateOn(context.Background(), cfg, nil, nil)
+		pictures, err := p.OpenData(cfg, nil)
+		require.NoError(t, err)
+		defer data.Close(pictures)
+		result, err := p.EvaluateOn(context.Background(), cfg, pictures, train.EvaluateOptions{})
 		require.NoError(t, err)
 		require.Equal(t, summary.TestAccuracy, result.Top1)
 		require.Equal(t, 12, result.Images)
@@ -123,6 +126,13 @@ func TestRun(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, []int{0, 2}, []int{s.Epochs, s.Steps})
 		require.Equal(t, filepath.Join(s.Folder, train.LastFile), s.Checkpoint)
+		wider, err := train.OpenPredictor(s.Checkpoint, train.PredictorOptions{})
+		require.NoError(t, err)
+		defer wider.Close()
+		require.Equal(t, []string{"class 3", "class 6"}, []string{wider.Card.Classes[3], wider.Card.Classes[6]}, "the data has three")
+		pictures, err := wider.OpenData(next, nil)
+		require.NoError(t, err, "whose labels they are is known")
+		require.Equal(t, 12, pictures.Len())
 		require.Empty(t, s.Samples)
 		rows, err := record.ReadLog(filepath.Join(s.Folder, train.MetricsFile))
 		require.NoError(t, err)

@@ -19,7 +19,7 @@ func (l *Loop) inspect(b *data.Batch, loss float64) error {
 }
 
 // settle ends a step of which all gradients are there: it updates the weights, or
-// skips the step where its loss is no finite number. With peers the loss is the
+// skips the step where its loss or its gradients are no finite numbers. With peers the loss is the
 // mean over them, images their sum, and one that was interrupted or has a bad
 // loss makes all stop or skip together.
 func (l *Loop) settle(ctx context.Context, loss float64, images int64) error {
@@ -37,15 +37,28 @@ func (l *Loop) settle(ctx context.Context, loss float64, images int64) error {
 	}
 	l.State.Loss = loss
 	l.State.Images += images
-	if finite(loss) {
-		l.State.SkippedInRow = 0
-		return l.Cost.ofUpdate(l.update)
+	if !finite(loss) {
+		return l.skip("loss", loss)
 	}
+	norm := 0.0
+	err := l.Cost.ofUpdate(func() (err error) {
+		norm, err = l.update()
+		return err
+	})
+	if err == nil && !finite(norm) {
+		return l.skip("norm of the gradients", norm)
+	}
+	l.State.SkippedInRow = 0
+	return err
+}
+
+// skip leaves the step out, because of a number that is not finite.
+func (l *Loop) skip(what string, value float64) error {
 	l.State.Skipped++
 	l.State.SkippedInRow++
 	if l.State.SkippedInRow > l.MaxSkipped {
-		return fmt.Errorf("the loss is %g, for the %s time in a row, and at most %d such steps are skipped",
-			loss, ordinal(l.State.SkippedInRow), l.MaxSkipped)
+		return fmt.Errorf("the %s is %g, for the %s time in a row, and at most %d such steps are skipped",
+			what, value, ordinal(l.State.SkippedInRow), l.MaxSkipped)
 	}
 	l.State.LR = l.Schedule(l.State.Step)
 	l.State.Step++

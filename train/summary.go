@@ -18,17 +18,18 @@ type Summary struct {
 	Curve      string `json:"curve"`
 	Samples    string `json:"samples,omitempty"`
 	// TestAccuracy is the top-1 accuracy of Checkpoint in percent, BestEpoch the
-	// number of epochs behind it.
+	// number of whole epochs behind it, BestStep that of steps.
 	TestAccuracy    float64 `json:"test_accuracy"`
 	TestTop5        float64 `json:"test_top5"`
 	BestEpoch       int     `json:"best_epoch"`
+	BestStep        int     `json:"best_step"`
 	Epochs          int     `json:"epochs"` // completed
 	Steps           int     `json:"steps"`
 	ImagesPerSecond float64 `json:"images_per_second"` // of training, evaluation apart
 	FLOPsPerImage   float64 `json:"flops_per_image"`   // of training: forward, backward, recomputation
 	Seconds         float64 `json:"seconds"`           // all in all
 	ResidentBytes   int64   `json:"resident_bytes"`
-	Skipped         int     `json:"skipped_steps"` // whose loss was no finite number
+	Skipped         int     `json:"skipped_steps"` // whose loss or gradients were no finite numbers
 	Processes       int     `json:"processes"`
 	Reductions      int     `json:"gradient_reductions"` // buckets averaged over the processes
 	Rank            int     `json:"rank"`                // of this process; rank 0 has written the files
@@ -47,7 +48,7 @@ func (r *run) finish() (*Summary, error) {
 		ResidentBytes: procmem.Resident(), Interrupted: at.Interrupted, StopReason: at.StopReason,
 	}
 	if r.best != nil {
-		s.Checkpoint, s.BestEpoch = filepath.Join(r.folder, BestFile), r.bestEpoch
+		s.Checkpoint, s.BestEpoch, s.BestStep = filepath.Join(r.folder, BestFile), r.bestEpoch, r.bestStep
 		s.TestAccuracy, s.TestTop5 = r.best.Top1, r.best.Top5
 	}
 	if r.trained > 0 {

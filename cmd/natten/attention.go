@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/gonatten/gonatten/data"
 	"github.com/gonatten/gonatten/internal/atomicfile"
 	"github.com/gonatten/gonatten/internal/torch"
 	"github.com/gonatten/gonatten/models"
@@ -24,7 +25,7 @@ func drawAttention(p *train.Predictor, picture, at, out string) error {
 	if err != nil {
 		return err
 	}
-	sample, err := train.OpenPicture(picture)
+	sample, err := data.ReadSample(picture)
 	if err != nil {
 		return err
 	}
@@ -34,7 +35,7 @@ func drawAttention(p *train.Predictor, picture, at, out string) error {
 	}
 	s := torch.NewScope()
 	defer s.Close()
-	input := s.Own(torch.FromSlice(pixels.Values, 1, int64(pixels.Channels), int64(pixels.Height), int64(pixels.Width)))
+	input := p.Upload(s, pixels.Values, 1, int64(pixels.Channels), int64(pixels.Height), int64(pixels.Width))
 	if s.Err() != nil {
 		return s.Err()
 	}

@@ -7,23 +7,23 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gonatten/gonatten/data"
 	"github.com/gonatten/gonatten/internal/procmem"
 	"github.com/gonatten/gonatten/train"
 	"github.com/gonatten/gonatten/train/progress"
-
-	"github.com/gonatten/gonatten/data"
+	"github.com/gonatten/gonatten/train/record"
 )
 
 // evalResult is what natten eval prints.
 type evalResult struct {
-	Model           string  `json:"model"`
-	Checkpoint      string  `json:"checkpoint"`
-	Images          int     `json:"images"`
-	TestAccuracy    float64 `json:"test_accuracy"`
-	TestTop5        float64 `json:"test_top5"`
-	Loss            float64 `json:"loss"`
-	ImagesPerSecond float64 `json:"images_per_second"`
-	Seconds         float64 `json:"seconds"`
+	Model           string        `json:"model"`
+	Checkpoint      string        `json:"checkpoint"`
+	Images          int           `json:"images"`
+	TestAccuracy    float64       `json:"test_accuracy"`
+	TestTop5        float64       `json:"test_top5"`
+	Loss            record.Number `json:"loss"`
+	ImagesPerSecond float64       `json:"images_per_second"`
+	Seconds         float64       `json:"seconds"`
 }
 
 func init() {
@@ -65,25 +65,33 @@ func init() {
 					}
 					cfg.ValBatch = batch
 				}
-				cfg.Workers, cfg.AMP = workers, amp
+				cfg.Workers, cfg.AMP, cfg.AMPDType = workers, amp, "bfloat16"
 				if err := cfg.Check(); err != nil {
 					return err
 				}
 				a.bar.Start("evaluating")
 				done := 0
-				result, err := p.EvaluateOn(cmd.Context(), cfg, func(b *data.Batch, _ [][]int64, _ []float64) {
-					done += len(b.Labels)
-					a.bar.Update(int64(done), 0, fmt.Sprintf("%d images  mem %s", done, progress.Bytes(procmem.Resident())))
-				}, a.fetching())
+				pictures, err := p.OpenData(cfg, a.bar.Fetching())
 				if errors.Is(err, data.ErrNoSplit) {
 					return fmt.Errorf("%w; or measure on all of its pictures: --split train", err)
 				}
 				if err != nil {
 					return err
 				}
+				defer data.Close(pictures)
+				result, err := p.EvaluateOn(cmd.Context(), cfg, pictures, train.EvaluateOptions{
+					OnBatch: func(b *data.Batch, _ [][]int64, _ []float64) {
+						done += len(b.Labels)
+						a.bar.Update(int64(done), 0, fmt.Sprintf("%d images  mem %s", done, progress.Bytes(procmem.Resident())))
+					},
+					OnBad: a.unreadable,
+				})
+				if err != nil {
+					return err
+				}
 				out := evalResult{
 					Model: p.Card.Config.Name, Checkpoint: file, Images: result.Images, TestAccuracy: result.Top1, TestTop5: result.Top5,
-					Loss: result.Loss, ImagesPerSecond: result.ImagesPerSecond(), Seconds: result.Seconds,
+					Loss: record.Number(result.Loss), ImagesPerSecond: result.ImagesPerSecond(), Seconds: result.Seconds,
 				}
 				return a.emit(out, func(w io.Writer) {
 					fmt.Fprintf(w, "%s on %d images: top-1 %.2f%%, top-5 %.2f%%, loss %.4f, %.0f images/s\n",
@@ -100,7 +108,7 @@ func init() {
 		flags.StringVar(&split, "split", "", "split to measure on: val, test, train; empty: the run's, or val")
 		flags.IntVarP(&batch, "batch-size", "b", 0, "images at a time; 0: as in the run")
 		flags.IntVarP(&workers, "workers", "j", 0, "goroutines that decode; 0: as many as cores")
-		flags.BoolVar(&amp, "amp", false, "bfloat16")
+		flags.BoolVar(&amp, "amp", false, "bfloat16, where the processor has it")
 		if err := c.MarkFlagRequired("checkpoint"); err != nil {
 			panic(err)
 		}

@@ -48,10 +48,12 @@ func execute(args []string) int {
 	err := root.ExecuteContext(ctx)
 	var interrupted *interruption
 	if errors.As(context.Cause(ctx), &interrupted) {
-		if errors.As(err, new(*dist.LostError)) {
-			fmt.Fprintln(os.Stderr, "natten:", oneLine(err))
-		} else if err != nil {
+		switch {
+		case err == nil:
+		case !errors.As(err, new(*dist.LostError)) && errors.Is(err, context.Canceled):
 			fmt.Fprintln(os.Stderr, "natten: stopped by", interrupted.signal)
+		default: // what went wrong on the way out
+			fmt.Fprintln(os.Stderr, "natten:", oneLine(err))
 		}
 		return 128 + int(interrupted.signal.(syscall.Signal))
 	}

@@ -1,13 +1,13 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -28,7 +28,7 @@ func init() {
 			Example: "  natten predict --checkpoint runs/x/best.safetensors cat.jpg holiday/\n" +
 				"  natten predict --checkpoint nat_mini_hf --attention cat.png --at 0.4,0.6 cat.jpg",
 			Args: cobra.MinimumNArgs(1),
-			RunE: func(_ *cobra.Command, args []string) error {
+			RunE: func(cmd *cobra.Command, args []string) error {
 				if o.top < 1 {
 					return fmt.Errorf("--top is %d, want at least 1", o.top)
 				}
@@ -41,7 +41,9 @@ func init() {
 					if err != nil {
 						return err
 					}
-					o.Classes = strings.Split(strings.TrimSpace(string(text)), "\n")
+					for line := range strings.Lines(strings.TrimSpace(string(text))) {
+						o.Classes = append(o.Classes, strings.TrimSpace(line))
+					}
 				}
 				if o.attention != "" {
 					if len(pictures) != 1 {
@@ -54,7 +56,7 @@ func init() {
 						return err
 					}
 				}
-				return a.predict(pictures, o)
+				return a.predict(cmd.Context(), pictures, o)
 			},
 		}
 		c.Flags().StringVar(&o.file, "checkpoint", "", "weights: what natten train saved, .pth, safetensors, or a HuggingFace folder")
@@ -85,7 +87,7 @@ type pictureGuesses struct {
 	Error   string        `json:"error,omitempty"`
 }
 
-func (a *app) predict(pictures []string, o predictOptions) error {
+func (a *app) predict(ctx context.Context, pictures []string, o predictOptions) error {
 	p, err := train.OpenPredictor(o.file, o.PredictorOptions)
 	if err != nil {
 		return err
@@ -98,6 +100,9 @@ func (a *app) predict(pictures []string, o predictOptions) error {
 	a.bar.Start("predicting")
 	const batch = 16
 	for start := 0; start < len(pictures); start += batch {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		names := pictures[start:min(start+batch, len(pictures))]
 		for _, r := range predictSome(p, names, o.top) {
 			if r.Error != "" {
@@ -125,7 +130,7 @@ func predictSome(p *train.Predictor, names []string, top int) []pictureGuesses {
 	var places []int
 	for i, name := range names {
 		results[i].Picture = name
-		sample, err := train.OpenPicture(name)
+		sample, err := data.ReadSample(name)
 		if err == nil {
 			err = sample.Decode(&data.Image{})
 		}
@@ -171,7 +176,11 @@ func printGuesses(w io.Writer, results []pictureGuesses) {
 			fmt.Fprintln(w, "  cannot be read")
 		}
 		for _, g := range r.Guesses {
-			fmt.Fprintf(w, "  %5.1f%%  %-*s  %s\n", 100*g.Probability, width, g.Name, strings.Repeat("█", int(20*g.Probability+0.5)))
+			bar := ""
+			if p := float64(g.Probability); p > 0 { // and a number
+				bar = strings.Repeat("█", int(20*p+0.5))
+			}
+			fmt.Fprintf(w, "  %5.1f%%  %-*s  %s\n", 100*g.Probability, width, g.Name, bar)
 		}
 	}
 }
@@ -179,7 +188,6 @@ func printGuesses(w io.Writer, results []pictureGuesses) {
 // listPictures are the files given and the image files in folders given, in
 // order, however deep.
 func listPictures(args []string) ([]string, error) {
-	extensions := []string{".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 	var list []string
 	for _, arg := range args {
 		info, err := os.Stat(arg)
@@ -196,7 +204,7 @@ func listPictures(args []string) ([]string, error) {
 		}
 		before := len(list)
 		if err := filepath.WalkDir(arg, func(path string, entry fs.DirEntry, err error) error {
-			if err == nil && !entry.IsDir() && slices.Contains(extensions, strings.ToLower(filepath.Ext(path))) {
+			if err == nil && !entry.IsDir() && data.IsPicture(path) {
 				list = append(list, path)
 			}
 			return err
@@ -204,7 +212,7 @@ func listPictures(args []string) ([]string, error) {
 			return nil, err
 		}
 		if len(list) == before {
-			return nil, fmt.Errorf("folder %s holds no pictures (%s)", arg, strings.Join(extensions, " "))
+			return nil, fmt.Errorf("folder %s holds no pictures", arg)
 		}
 	}
 	return list, nil

@@ -21,8 +21,9 @@ type reportResult struct {
 func init() {
 	subcommands = append(subcommands, func(a *app) *cobra.Command {
 		var (
-			o   report.Options
-			dir string
+			o        report.Options
+			dir      string
+			mistakes int
 		)
 		c := &cobra.Command{
 			Use:   "report RUN",
@@ -33,8 +34,15 @@ func init() {
 			Example: "  natten report runs/fashion-mnist-nat_nano_28-20260102-030405",
 			Args:    cobra.ExactArgs(1),
 			RunE: func(cmd *cobra.Command, args []string) error {
+				if mistakes < 0 {
+					return fmt.Errorf("--mistakes is %d, want at least 0", mistakes)
+				}
+				if o.Mistakes = mistakes; mistakes == 0 {
+					o.Mistakes = -1
+				}
 				a.bar.Start("evaluating")
-				o.Fetch = a.fetching()
+				o.OnBad = a.unreadable
+				o.Fetch = a.bar.Fetching()
 				o.OnBatch = func(images int) {
 					a.bar.Update(int64(images), 0, fmt.Sprintf("%d images  mem %s", images, progress.Bytes(procmem.Resident())))
 				}
@@ -63,7 +71,7 @@ func init() {
 		}
 		flags := c.Flags()
 		flags.StringVarP(&o.Output, "output", "o", "", "the page; empty: report.html in the run's folder")
-		flags.IntVar(&o.Mistakes, "mistakes", 24, "pictures of mistakes")
+		flags.IntVar(&mistakes, "mistakes", 24, "pictures of mistakes")
 		flags.BoolVar(&o.NoData, "no-data", false, "do not evaluate: no confusion matrix and no mistakes")
 		flags.StringVar(&o.Device, "device", "", "cpu or cuda; empty: cuda where it works")
 		flags.StringVar(&dir, "data-dir", "", "where the data is now; empty: as in the run")

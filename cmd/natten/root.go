@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/gonatten/gonatten/data"
 	"github.com/gonatten/gonatten/internal/near"
 	"github.com/gonatten/gonatten/internal/torch"
 	"github.com/gonatten/gonatten/train/config"
@@ -142,14 +143,7 @@ func (a *app) emit(value any, text func(w io.Writer)) error {
 	return out.Encode(value)
 }
 
-// fetching shows the progress of a step that counts bytes.
-func (a *app) fetching() func(what string, done, total int64) {
-	title := ""
-	return func(what string, done, total int64) {
-		if what != title {
-			title = what
-			a.bar.Start(what)
-		}
-		a.bar.Update(done, total, progress.Bytes(done))
-	}
+// unreadable tells of a picture that another stands in for.
+func (a *app) unreadable(e *data.SampleError) {
+	a.log.Warn("unreadable image skipped", "image", e.Name, "error", e.Err)
 }

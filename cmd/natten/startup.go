@@ -24,7 +24,7 @@ const keepMemory = "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=42949672
 
 // asTheyAre are the commands that start once: bench measures the libraries as
 // every program sees them, the others are over before a second start pays.
-var asTheyAre = []string{"bench", "flops", "info", "env", "convert", "report", "help", "--help", "-h", "--version"}
+var asTheyAre = []string{"bench", "flops", "info", "env", "convert", "help", "--help", "-h", "--version"}
 
 // restart starts the program again with these settings, since the libraries
 // read them before main. What the user has set stays.

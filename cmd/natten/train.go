@@ -116,8 +116,12 @@ func printSummary(w io.Writer, s *train.Summary) {
 	if s.Interrupted {
 		fmt.Fprintf(w, "Stopped after %d epochs and %d steps; what was learnt is saved.\n", s.Epochs, s.Steps)
 	}
-	if s.BestEpoch > 0 || s.TestAccuracy > 0 {
-		fmt.Fprintf(w, "Test accuracy  %.2f%% (top-5 %.2f%%), after epoch %d of %d\n", s.TestAccuracy, s.TestTop5, s.BestEpoch, s.Epochs)
+	if s.BestStep > 0 {
+		when := fmt.Sprintf("epoch %d of %d", s.BestEpoch, s.Epochs)
+		if s.BestEpoch == 0 {
+			when = fmt.Sprintf("step %d of %d", s.BestStep, s.Steps)
+		}
+		fmt.Fprintf(w, "Test accuracy  %.2f%% (top-5 %.2f%%), after %s\n", s.TestAccuracy, s.TestTop5, when)
 	}
 	fmt.Fprintf(w, "Model          %s, %d parameters\n", s.Model, s.Parameters)
 	fmt.Fprintf(w, "Speed          %.0f images/s in training, %s in all\n", s.ImagesPerSecond,

@@ -79,6 +79,18 @@ func (b *Bar) Update(done, total int64, words string) {
 	}
 }
 
+// Fetching shows the progress of steps that count bytes.
+func (b *Bar) Fetching() func(what string, done, total int64) {
+	title := ""
+	return func(what string, done, total int64) {
+		if what != title {
+			title = what
+			b.Start(what)
+		}
+		b.Update(done, total, Bytes(done))
+	}
+}
+
 // Due tells whether Update would change the display now, for callers whose
 // words cost something to find.
 func (b *Bar) Due() bool {

@@ -17,6 +17,8 @@ type Row struct {
 	Time  string `json:"time"`  // RFC 3339
 	Epoch int    `json:"epoch"` // from 0
 	Step  int    `json:"step"`  // optimizer steps done
+	// Partial tells of an evaluation that it was made within its epoch.
+	Partial bool `json:"partial,omitempty"`
 
 	Loss Number `json:"loss"`
 	LR   Number `json:"lr,omitzero"`

@@ -118,7 +118,7 @@ func (p *page) addFacts(r *run) {
 		}
 	}
 	if best.Top1 > 0 {
-		fact(fmt.Sprintf("%.2f", float64(best.Top1)), "%", "top-1 accuracy", fmt.Sprintf("after epoch %d", best.Epoch+1))
+		fact(fmt.Sprintf("%.2f", float64(best.Top1)), "%", "top-1 accuracy", reached(&best))
 		fact(fmt.Sprintf("%.2f", float64(best.Top5)), "%", "top-5 accuracy", fmt.Sprintf("loss %.4f", float64(best.Loss)))
 	}
 	if len(speeds) > 0 {
@@ -140,10 +140,18 @@ func (p *page) addFacts(r *run) {
 	}
 }
 
+// reached says how far a run had come at an evaluation.
+func reached(r *record.Row) string {
+	if r.Partial {
+		return fmt.Sprintf("after step %d", r.Step)
+	}
+	return fmt.Sprintf("after epoch %d", r.Epoch+1)
+}
+
 // stepsPerEpoch is what the rows tell: an evaluation's step is a multiple of it.
 func stepsPerEpoch(rows []record.Row) float64 {
 	for _, r := range rows {
-		if r.Kind == "eval" && r.Epoch >= 0 && r.Step%(r.Epoch+1) == 0 && r.Step > 0 {
+		if r.Kind == "eval" && !r.Partial && r.Epoch >= 0 && r.Step%(r.Epoch+1) == 0 && r.Step > 0 {
 			return float64(r.Step) / float64(r.Epoch+1)
 		}
 	}

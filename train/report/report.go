@@ -2,6 +2,7 @@ package report
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,7 +26,7 @@ const File = "report.html"
 // Options of Write. The zero value is fine.
 type Options struct {
 	Output   string // the page; empty: File in the run's folder
-	Mistakes int    // pictures of mistakes; 0: 24
+	Mistakes int    // pictures of mistakes; 0: 24, -1: none
 	// NoData leaves out what needs the evaluation pictures: confusion matrix and
 	// mistakes. They are left out by themselves where the pictures are not there,
 	// and the page says why.
@@ -33,6 +34,7 @@ type Options struct {
 	OnLack  func(error) error          // told why they are left out by themselves; its error is Write's. nil: nobody
 	Device  string                     // as in train.PredictorOptions
 	Adapt   func(c *config.Config)     // may say where the data is now; nil: as in the run
+	OnBad   func(*data.SampleError)    // told of pictures that cannot be read; nil: nobody
 	OnBatch func(images int)           // told the number of pictures evaluated so far; nil: nobody
 	Fetch   func(string, int64, int64) // progress of opening the data; nil: silent
 }
@@ -48,8 +50,8 @@ type run struct {
 // Write makes the page and returns its path. A folder without a configuration
 // is an error; a run that has not ended gets a page of what there is.
 func Write(ctx context.Context, folder string, o Options) (string, error) {
-	if o.Mistakes < 0 {
-		return "", fmt.Errorf("report: mistakes is %d, want at least 0", o.Mistakes)
+	if o.Mistakes < -1 {
+		return "", fmt.Errorf("report: mistakes is %d, want at least -1", o.Mistakes)
 	}
 	r, err := readRun(folder)
 	if err != nil {
@@ -138,23 +140,21 @@ func (p *page) look(ctx context.Context, r *run, o Options) error {
 	if o.Adapt != nil {
 		o.Adapt(&c)
 	}
-	pictures, err := train.OpenSplit(&c, c.ValSplit, o.Fetch)
+	pictures, err := model.OpenData(&c, o.Fetch)
 	if err != nil {
 		return err
 	}
-	if closer, ok := pictures.(io.Closer); ok {
-		defer closer.Close()
-	}
-	if o.Mistakes == 0 {
-		o.Mistakes = 24
-	}
-	seen := newEvidence(len(pictures.Classes()), o.Mistakes)
-	result, err := model.EvaluateOn(ctx, &c, func(b *data.Batch, ranked [][]int64, losses []float64) {
-		seen.add(b, ranked, losses)
-		if o.OnBatch != nil {
-			o.OnBatch(seen.images)
-		}
-	}, nil)
+	defer data.Close(pictures)
+	seen := newEvidence(len(pictures.Classes()), max(cmp.Or(o.Mistakes, 24), 0))
+	result, err := model.EvaluateOn(ctx, &c, pictures, train.EvaluateOptions{
+		OnBatch: func(b *data.Batch, ranked [][]int64, losses []float64) {
+			seen.add(b, ranked, losses)
+			if o.OnBatch != nil {
+				o.OnBatch(seen.images)
+			}
+		},
+		OnBad: o.OnBad,
+	})
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,125 @@
+package train_test
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/sugarme/gotch/ts"
+
+	"github.com/gonatten/gonatten/data"
+	"github.com/gonatten/gonatten/internal/torch"
+	"github.com/gonatten/gonatten/train"
+)
+
+var opSqrt = torch.NewOp("aten::sqrt")
+
+// A finite loss whose gradients are none: the weights are left alone.
+func TestInfiniteGradientsAreSkipped(t *testing.T) {
+	start := func(bad func(step int) bool) (*train.Loop, *linear) {
+		m := newLinear(t, 64, 4, 1)
+		l := newLoop(t, m, loader(t, blobs(t, 256), data.LoaderOptions{BatchSize: 16}))
+		l.Epochs, l.ClipNorm, l.MaxSkipped = 1, 5, 2
+		loss := l.Loss
+		l.Loss = func(s *torch.Scope, logits, targets *ts.Tensor) *ts.Tensor {
+			value := loss(s, logits, targets)
+			if bad(l.State.Step) {
+				value = s.Add(value, s.Op(opSqrt, s.Sum(s.MulScalar(logits, 0)))) // its slope at 0 is infinite
+			}
+			return value
+		}
+		return l, m
+	}
+	l, m := start(func(step int) bool { return step == 3 || step == 7 || step == 8 })
+	require.NoError(t, l.Run(context.Background()))
+	require.Equal(t, []int{16, 3, 0}, []int{l.State.Step, l.State.Skipped, l.State.SkippedInRow})
+	for _, w := range m.weights(t) {
+		require.InDelta(t, 0, w, 10, "and a number")
+	}
+	l, _ = start(func(step int) bool { return step >= 3 })
+	require.EqualError(t, l.Run(context.Background()), "train: epoch 0, batch 5: the norm of the gradients is NaN, "+
+		"for the 3rd time in a row, and at most 2 such steps are skipped")
+}
+
+// The step at hand is made up of all of its batches, whenever the signal comes.
+func TestInterruptionWithinAnAccumulatedStep(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	l := newLoop(t, newLinear(t, 64, 4, 1), loader(t, blobs(t, 256), data.LoaderOptions{BatchSize: 16}))
+	l.Accumulate, l.Epochs = 4, 1
+	l.Mix = func(b *data.Batch, _ int) ([]float32, error) {
+		if b.Number == 5 {
+			cancel()
+		}
+		return nil, nil
+	}
+	require.NoError(t, l.Run(ctx))
+	require.True(t, l.State.Interrupted)
+	require.Equal(t, []int{8, 2}, []int{l.State.Batch, l.State.Step})
+}
+
+// A run that max_steps ends is evaluated there, wherever that is.
+func TestRunIsEvaluatedWhereItEnds(t *testing.T) {
+	dir := imageFolder(t, 16, 12, 4) // 4 steps an epoch
+	for _, at := range []struct {
+		settings string
+		step     int
+		partial  bool
+	}{
+		{"max_steps: 3\nlog_interval: 50\nrecovery_interval: 3", 3, true},
+		{"max_steps: 6\nlog_interval: 4", 6, true},
+		{"max_steps: 4\nepochs: 3\nval_interval: 3", 4, false},
+	} {
+		c := smallRun(t, dir)
+		require.NoError(t, c.Read([]byte(at.settings)))
+		s, err := train.Run(context.Background(), c, train.RunOptions{})
+		require.NoError(t, err)
+		require.Equal(t, at.step, s.Steps, at.settings)
+		require.Contains(t, []int{4, at.step}, s.BestStep, at.settings)
+		require.Greater(t, s.TestAccuracy, 0.0)
+		rows := course(t, s.Folder)
+		last, before := rows[len(rows)-1], rows[len(rows)-2]
+		require.Equal(t, []any{"eval", at.step, (at.step - 1) / 4, at.partial}, []any{last.Kind, last.Step, last.Epoch, last.Partial}, at.settings)
+		require.Equal(t, []any{"train", at.step, (at.step - 1) / 4}, []any{before.Kind, before.Step, before.Epoch}, "no step is left out of the record")
+
+		// The end has a checkpoint that knows of it: going on finds nothing left.
+		c.Resume = s.Folder
+		again, err := train.Run(context.Background(), c, train.RunOptions{})
+		require.NoError(t, err)
+		require.Equal(t, s.TestAccuracy, again.TestAccuracy)
+		require.Equal(t, rows, course(t, s.Folder))
+	}
+}
+
+// A signal in the midst of an evaluation: the weights are those of the end, and
+// going on evaluates them first.
+func TestInterruptedEvaluation(t *testing.T) {
+	c := smallRun(t, imageFolder(t, 16, 12, 4))
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	s, err := train.Run(ctx, c, train.RunOptions{Prepare: func(l *train.Loop) error {
+		l.On(train.StepEnd, func(context.Context, *train.Loop) error {
+			if l.State.Step == 4 { // the epoch's last
+				cancel()
+			}
+			return nil
+		})
+		return nil
+	}})
+	require.NoError(t, err)
+	require.True(t, s.Interrupted)
+	require.Equal(t, filepath.Join(s.Folder, train.LastFile), s.Checkpoint)
+	p, err := train.OpenPredictor(s.Checkpoint, train.PredictorOptions{})
+	require.NoError(t, err)
+	defer p.Close()
+	require.Equal(t, 4, p.Card.Step)
+	c.Resume = s.Folder
+	s, err = train.Run(context.Background(), c, train.RunOptions{})
+	require.NoError(t, err)
+	kinds := ""
+	for _, row := range course(t, s.Folder) {
+		kinds += row.Kind[:1]
+	}
+	require.Equal(t, "ttette", kinds)
+}
