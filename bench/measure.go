@@ -81,7 +81,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if o.Block == 0 {
 		o.Block = 20 * time.Millisecond
 	}
-	report := &Report{DType: dtypeName(o.DType), Cold: o.Cold, Threads: torch.Threads(),
+	report := &Report{DType: torch.DTypeName(o.DType), Cold: o.Cold, Threads: torch.Threads(),
 		InstructionSet: torch.CPUInstructionSet(), Libtorch: torch.LibtorchVersion()}
 	for i, shape := range o.Shapes {
 		for j, train := range []bool{false, true} {
@@ -96,10 +96,6 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		}
 	}
 	return report, nil
-}
-
-func dtypeName(t gotch.DType) string {
-	return map[gotch.DType]string{gotch.Float: "float32", gotch.Double: "float64", gotch.Half: "float16", gotch.BFloat16: "bfloat16"}[t]
 }
 
 func measure(ctx context.Context, shape Shape, train bool, o Options) (*Row, error) {

@@ -5,6 +5,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/gonatten/gonatten/internal/atomicfile"
 )
 
 // Progress is told how a long step is going on: what is done (one short phrase),
@@ -37,28 +39,12 @@ func CacheDir() (string, error) {
 }
 
 // writeFile copies r into path so that path either holds all of it or does not
-// exist: a temporary file in the same folder is renamed at the end.
-func writeFile(path string, r io.Reader) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".part*")
-	if err != nil {
+// exist.
+func writeFile(path string, r io.Reader) error {
+	return atomicfile.Write(path, func(w io.Writer) error {
+		_, err := io.Copy(w, r)
 		return err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-		}
-	}()
-	if _, err = io.Copy(f, r); err != nil {
-		return err
-	}
-	if err = f.Chmod(0o644); err != nil {
-		return err
-	}
-	if err = f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	})
 }
 
 // progressReader reports what is read through it, at most once per step bytes.

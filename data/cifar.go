@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bufio"
 	"compress/gzip"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -54,12 +55,12 @@ var cifar100 = cifarSet{
 }
 
 // open finds (or fetches) and reads one split.
-func (s *cifarSet) open(split string, o Options) (*Memory, error) {
+func (s *cifarSet) open(ctx context.Context, split string, o Options) (*Memory, error) {
 	files, ok := s.files[split]
 	if !ok {
 		return nil, fmt.Errorf("data: %s has the splits train and test, not %q", s.name, split)
 	}
-	dir, err := s.locate(o)
+	dir, err := s.locate(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +133,7 @@ func (s *cifarSet) readClasses(path string) ([]string, error) {
 }
 
 // locate returns the folder with the files, filling the cache where needed.
-func (s *cifarSet) locate(o Options) (string, error) {
+func (s *cifarSet) locate(ctx context.Context, o Options) (string, error) {
 	if o.Root != "" {
 		for _, dir := range []string{o.Root, filepath.Join(o.Root, s.folder)} {
 			if s.has(dir) {
@@ -155,7 +156,7 @@ func (s *cifarSet) locate(o Options) (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("data: %s: cannot make the cache folder: %w: set GONATTEN_CACHE to a writable folder", s.name, err)
 	}
-	if err := s.fetch(dir, o); err != nil {
+	if err := s.fetch(ctx, dir, o); err != nil {
 		return "", fmt.Errorf("data: %s could not be fetched: %w: %s", s.name, err, s.advice())
 	}
 	return dir, nil
@@ -168,9 +169,9 @@ func (s *cifarSet) has(dir string) bool {
 }
 
 // fetch downloads the archive, checks it and unpacks it.
-func (s *cifarSet) fetch(dir string, o Options) error {
+func (s *cifarSet) fetch(ctx context.Context, dir string, o Options) error {
 	archive := filepath.Join(dir, filepath.Base(s.url))
-	if err := fetchURL(s.url, archive, o); err != nil {
+	if err := fetchURL(ctx, s.url, archive, o); err != nil {
 		return err
 	}
 	defer os.Remove(archive)

@@ -13,8 +13,8 @@
 //	imagenet:DIR             DIR/train and DIR/val with a folder for each of 1,000 classes
 //	DIR                      an image folder: DIR/train/CLASS/*.jpg and
 //	                         DIR/val/CLASS/*.jpg, or DIR/CLASS/*.png
-//	'DIR/train-*.tar'        tar shards in the WebDataset layout
-//	'DIR/train-{000..127}.tar'
+//	DIR                      tar shards in the WebDataset layout, train-*.tar and val-*.tar
+//	'DIR/{split}-{000..127}.tar'
 //
 // A Dataset hands out Samples: a label and an image that is decoded only when it
 // is asked for, so that a transform which keeps a small crop of a large JPEG need

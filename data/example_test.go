@@ -37,7 +37,7 @@ func ExampleOpen() {
 		f.Close()
 	}
 
-	ds, err := data.Open(dir, "train", data.Options{})
+	ds, err := data.Open(context.Background(), dir, "train", data.Options{})
 	if err != nil {
 		fmt.Println(err)
 		return

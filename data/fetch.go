@@ -18,8 +18,8 @@ import (
 const fetchTimeout = 15 * time.Minute
 
 // fetchURL downloads one file over HTTPS into path, whole or not at all.
-func fetchURL(url, path string, o Options) error {
-	ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
+func fetchURL(ctx context.Context, url, path string, o Options) error {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -49,13 +49,13 @@ func fetchURL(url, path string, o Options) error {
 // files that it would install under prefix into dir. Nothing is installed and no
 // root is needed: apt-get's download command writes into a folder of ours, and
 // where the system has no package lists, they are fetched into that folder too.
-func fetchDebian(pkg, prefix, dir string, o Options) error {
+func fetchDebian(ctx context.Context, pkg, prefix, dir string, o Options) error {
 	for _, tool := range []string{"apt-get", "dpkg-deb"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return fmt.Errorf("%s is not on this system", tool)
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	tmp, err := os.MkdirTemp(dir, "apt*")
 	if err != nil {
@@ -64,6 +64,9 @@ func fetchDebian(pkg, prefix, dir string, o Options) error {
 	defer os.RemoveAll(tmp)
 	o.Progress.report("apt-get download "+pkg, 0, 0)
 	if err := runIn(ctx, tmp, "apt-get", "-q", "download", pkg); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
 		if err := downloadWithOwnLists(ctx, tmp, pkg, o); err != nil {
 			return err
 		}

@@ -30,14 +30,14 @@ func TestFetchURL(t *testing.T) {
 	var last [2]int64
 	o := Options{Progress: func(_ string, done, total int64) { last = [2]int64{done, total} }}
 
-	require.NoError(t, fetchURL(srv.URL+"/good", filepath.Join(dir, "good"), o))
+	require.NoError(t, fetchURL(t.Context(), srv.URL+"/good", filepath.Join(dir, "good"), o))
 	assert.Equal(t, [2]int64{3 << 20, 3 << 20}, last)
 	st, err := os.Stat(filepath.Join(dir, "good"))
 	require.NoError(t, err)
 	assert.Equal(t, int64(3<<20), st.Size())
 
-	assert.Error(t, fetchURL(srv.URL+"/short", filepath.Join(dir, "short"), o))
-	assert.ErrorContains(t, fetchURL(srv.URL+"/none", filepath.Join(dir, "none"), o), "404")
+	assert.Error(t, fetchURL(t.Context(), srv.URL+"/short", filepath.Join(dir, "short"), o))
+	assert.ErrorContains(t, fetchURL(t.Context(), srv.URL+"/none", filepath.Join(dir, "none"), o), "404")
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	assert.Len(t, left, 1, "nothing half-written stays behind")

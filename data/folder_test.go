@@ -17,7 +17,7 @@ func TestFolderOrderAndContent(t *testing.T) {
 	put(t, []byte("no image"), dir, "cat", ".hidden.png")
 	require.NoError(t, os.Symlink(filepath.Join(dir, "dog"), filepath.Join(dir, "eel")))
 
-	ds, err := Open(dir, "train", Options{})
+	ds, err := Open(t.Context(), dir, "train", Options{})
 	require.NoError(t, err)
 	assert.Equal(t, []string{"cat", "dog", "eel"}, ds.Classes())
 	require.Equal(t, 7, ds.Len())
@@ -47,29 +47,29 @@ func TestFolderSplits(t *testing.T) {
 	dir := t.TempDir()
 	putFolder(t, filepath.Join(dir, "train"), []string{"a", "b", "c"}, 3)
 	putFolder(t, filepath.Join(dir, "validation"), []string{"b", "c"}, 2)
-	val, err := Open(dir, "val", Options{})
+	val, err := Open(t.Context(), dir, "val", Options{})
 	require.NoError(t, err)
 	assert.Equal(t, []string{"a", "b", "c"}, val.Classes(), "labels are those of training")
 	assert.Equal(t, 4, val.Len())
 	assert.Equal(t, 1, val.(Labeled).Label(0))
-	train, err := Open(dir, "train", Options{})
+	train, err := Open(t.Context(), dir, "train", Options{})
 	require.NoError(t, err)
 	assert.Equal(t, 9, train.Len())
 
 	putFolder(t, filepath.Join(dir, "validation"), []string{"z"}, 1)
-	_, err = Open(dir, "val", Options{})
+	_, err = Open(t.Context(), dir, "val", Options{})
 	assert.ErrorContains(t, err, "folder z is not one of the 3 training classes")
 }
 
 func TestFolderHoldOut(t *testing.T) {
 	dir := t.TempDir()
 	putFolder(t, dir, []string{"a", "b"}, 10)
-	_, err := Open(dir, "val", Options{})
+	_, err := Open(t.Context(), dir, "val", Options{})
 	assert.ErrorContains(t, err, "has no split val")
 	o := Options{HoldOut: 0.2, Seed: 7}
-	train, err := Open(dir, "train", o)
+	train, err := Open(t.Context(), dir, "train", o)
 	require.NoError(t, err)
-	val, err := Open(dir, "val", o)
+	val, err := Open(t.Context(), dir, "val", o)
 	require.NoError(t, err)
 	require.Equal(t, [2]int{16, 4}, [2]int{train.Len(), val.Len()})
 	seen := map[string]int{}
@@ -87,26 +87,26 @@ func TestFolderHoldOut(t *testing.T) {
 	}
 	assert.Len(t, seen, 20, "every image is in exactly one part")
 	assert.Equal(t, map[int]int{0: 2, 1: 2}, perClass)
-	whole, err := Open(dir, "", o)
+	whole, err := Open(t.Context(), dir, "", o)
 	require.NoError(t, err)
 	assert.Equal(t, 20, whole.Len())
 }
 
 func TestFolderErrors(t *testing.T) {
 	dir := t.TempDir()
-	_, err := Open(dir, "train", Options{})
+	_, err := Open(t.Context(), dir, "train", Options{})
 	assert.ErrorContains(t, err, "has no class folders (it holds 0 images itself)")
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "a"), 0o755))
-	_, err = Open(dir, "train", Options{})
+	_, err = Open(t.Context(), dir, "train", Options{})
 	assert.ErrorContains(t, err, "holds no image")
-	_, err = Open(filepath.Join(dir, "nowhere"), "train", Options{})
+	_, err = Open(t.Context(), filepath.Join(dir, "nowhere"), "train", Options{})
 	assert.ErrorContains(t, err, "neither a folder")
-	_, err = Open(dir, "tset", Options{})
+	_, err = Open(t.Context(), dir, "tset", Options{})
 	assert.ErrorContains(t, err, `unknown split "tset"`)
-	_, err = Open("imagenet:"+dir, "train", Options{})
+	_, err = Open(t.Context(), "imagenet:"+dir, "train", Options{})
 	assert.ErrorContains(t, err, "image-net.org")
 	putFolder(t, filepath.Join(dir, "train"), []string{"n01440764"}, 1)
-	_, err = Open("imagenet:"+dir, "train", Options{})
+	_, err = Open(t.Context(), "imagenet:"+dir, "train", Options{})
 	assert.ErrorContains(t, err, "has 1 class folders, want 1000")
 
 	loop := filepath.Join(dir, "train", "n01440764")
@@ -136,12 +136,12 @@ func TestNamedSetInAFolderOfPictures(t *testing.T) {
 	dir := t.TempDir()
 	putFolder(t, filepath.Join(dir, "train"), []string{"a"}, 1)
 	for _, name := range []string{"fashion-mnist", "cifar10"} {
-		_, err := Open(name, "train", Options{Root: dir})
+		_, err := Open(t.Context(), name, "train", Options{Root: dir})
 		require.ErrorContains(t, err, dir+" holds pictures of its own: to use them, name no dataset")
 	}
-	_, err := Open("fashon-mnist", "train", Options{})
+	_, err := Open(t.Context(), "fashon-mnist", "train", Options{})
 	require.ErrorContains(t, err, "did you mean fashion-mnist?")
-	_, err = Open(dir, "val", Options{})
+	_, err = Open(t.Context(), dir, "val", Options{})
 	require.ErrorIs(t, err, ErrNoSplit)
 	require.ErrorContains(t, err, "has no split val: make a val folder")
 }
@@ -150,7 +150,7 @@ func TestFolderFileErrorsNameTheFile(t *testing.T) {
 	dir := t.TempDir()
 	putFolder(t, dir, []string{"a"}, 2)
 	path := put(t, pngBytes(t, picture(8, 8, 1))[:40], dir, "a", "img01.png")
-	ds, err := Open(dir, "", Options{})
+	ds, err := Open(t.Context(), dir, "", Options{})
 	require.NoError(t, err)
 	s, err := ds.Sample(1)
 	require.NoError(t, err)

@@ -6,10 +6,11 @@ import (
 	"os"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/gonatten/gonatten/data"
 	"github.com/gonatten/gonatten/data/augment"
 	"github.com/gonatten/gonatten/data/internal/photos"
-	"github.com/stretchr/testify/require"
 )
 
 // BenchmarkLoader measures images per second with the official recipe's
@@ -22,7 +23,7 @@ func BenchmarkLoader(b *testing.B) {
 		dir = b.TempDir()
 	}
 	require.NoError(b, photos.WriteFolder(dir, 64))
-	ds, err := data.Open(dir, "", data.Options{})
+	ds, err := data.Open(context.Background(), dir, "", data.Options{})
 	require.NoError(b, err)
 	tr, err := augment.TrainTransform(augment.Recipe(224))
 	require.NoError(b, err)

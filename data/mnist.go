@@ -1,6 +1,7 @@
 package data
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -71,12 +72,12 @@ func mnistFiles(trainImages, trainLabels, testImages, testLabels string) map[str
 }
 
 // open finds (or fetches) and reads one split.
-func (s *idxSet) open(split string, o Options) (*Memory, error) {
+func (s *idxSet) open(ctx context.Context, split string, o Options) (*Memory, error) {
 	files, ok := s.files[split]
 	if !ok {
 		return nil, fmt.Errorf("data: %s has the splits train and test, not %q", s.name, split)
 	}
-	dir, err := s.locate(o)
+	dir, err := s.locate(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +99,7 @@ func (s *idxSet) open(split string, o Options) (*Memory, error) {
 
 // locate returns the folder with the set's files: the given one, the system
 // package's, or the cache, which is filled where it is empty.
-func (s *idxSet) locate(o Options) (string, error) {
+func (s *idxSet) locate(ctx context.Context, o Options) (string, error) {
 	if o.Root != "" {
 		for _, dir := range []string{o.Root, filepath.Join(o.Root, s.name), filepath.Join(o.Root, "raw")} {
 			if s.anyIn(dir) {
@@ -125,26 +126,32 @@ func (s *idxSet) locate(o Options) (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("data: %s: cannot make the cache folder: %w: set GONATTEN_CACHE to a writable folder", s.name, err)
 	}
-	return dir, s.fetch(dir, o)
+	return dir, s.fetch(ctx, dir, o)
 }
 
 // fetch fills dir from the system's package archive, else from the official site.
-func (s *idxSet) fetch(dir string, o Options) error {
+func (s *idxSet) fetch(ctx context.Context, dir string, o Options) error {
 	var tried []string
 	if s.pkg != "" {
-		err := fetchDebian(s.pkg, s.pkgDir, dir, o)
+		err := fetchDebian(ctx, s.pkg, s.pkgDir, dir, o)
 		if err == nil && s.allIn(dir) {
 			return nil
 		}
 		if err == nil {
 			err = fmt.Errorf("the package lacks files of the set")
 		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("data: fetching %s: %w", s.name, context.Cause(ctx))
+		}
 		tried = append(tried, err.Error())
 	}
 	for _, base := range s.urls {
-		err := s.fetchURL(base, dir, o)
+		err := s.fetchURL(ctx, base, dir, o)
 		if err == nil {
 			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("data: fetching %s: %w", s.name, context.Cause(ctx))
 		}
 		tried = append(tried, err.Error())
 	}
@@ -152,13 +159,13 @@ func (s *idxSet) fetch(dir string, o Options) error {
 }
 
 // fetchURL gets the files that dir lacks from one address.
-func (s *idxSet) fetchURL(base, dir string, o Options) error {
+func (s *idxSet) fetchURL(ctx context.Context, base, dir string, o Options) error {
 	for _, split := range []string{"train", "test"} {
 		for _, f := range s.files[split] {
 			if f.find(dir) != "" {
 				continue
 			}
-			if err := fetchURL(base+f.name+".gz", filepath.Join(dir, f.name+".gz"), o); err != nil {
+			if err := fetchURL(ctx, base+f.name+".gz", filepath.Join(dir, f.name+".gz"), o); err != nil {
 				return err
 			}
 		}

@@ -55,7 +55,7 @@ func tinySet(t *testing.T) (*idxSet, string) {
 
 func TestIdxPlainAndGzip(t *testing.T) {
 	set, dir := tinySet(t)
-	train, err := set.open("train", Options{Root: dir})
+	train, err := set.open(t.Context(), "train", Options{Root: dir})
 	require.NoError(t, err)
 	require.Equal(t, 3, train.Len())
 	s, err := train.Sample(1)
@@ -63,7 +63,7 @@ func TestIdxPlainAndGzip(t *testing.T) {
 	assert.Equal(t, 1, s.Label)
 	assert.Equal(t, []uint8{4, 5, 6, 7}, s.Pixels.Pix)
 	assert.Equal(t, "tiny train #1", s.Name)
-	test, err := set.open("test", Options{Root: dir})
+	test, err := set.open(t.Context(), "test", Options{Root: dir})
 	require.NoError(t, err)
 	assert.Equal(t, 2, test.Len())
 	_, err = test.Sample(2)
@@ -93,7 +93,7 @@ func TestIdxDamage(t *testing.T) {
 			if strings.HasPrefix(c.file, "te") {
 				split = "test"
 			}
-			_, err = set.open(split, Options{Root: dir})
+			_, err = set.open(t.Context(), split, Options{Root: dir})
 			require.ErrorContains(t, err, c.want)
 			assert.ErrorContains(t, err, path)
 			assert.ErrorContains(t, err, "delete it and run again")
@@ -105,20 +105,20 @@ func TestIdxDamage(t *testing.T) {
 func TestIdxMissing(t *testing.T) {
 	set, dir := tinySet(t)
 	require.NoError(t, os.Remove(filepath.Join(dir, "tr-l")))
-	_, err := set.open("train", Options{Root: dir})
+	_, err := set.open(t.Context(), "train", Options{Root: dir})
 	assert.ErrorContains(t, err, "tr-l(.gz) is missing in "+dir)
-	_, err = set.open("train", Options{Root: t.TempDir()})
+	_, err = set.open(t.Context(), "train", Options{Root: t.TempDir()})
 	assert.ErrorContains(t, err, "no file of the set")
-	_, err = set.open("train", Options{Cache: t.TempDir(), Offline: true})
+	_, err = set.open(t.Context(), "train", Options{Cache: t.TempDir(), Offline: true})
 	assert.ErrorContains(t, err, "fetching is switched off")
-	_, err = set.open("valid", Options{Root: dir})
+	_, err = set.open(t.Context(), "valid", Options{Root: dir})
 	assert.ErrorContains(t, err, `not "valid"`)
 }
 
 func TestIdxUnwritableCache(t *testing.T) {
 	set, _ := tinySet(t)
 	blocked := put(t, nil, t.TempDir(), "file") // a file where a folder should be
-	_, err := set.open("train", Options{Cache: blocked})
+	_, err := set.open(t.Context(), "train", Options{Cache: blocked})
 	assert.ErrorContains(t, err, "set GONATTEN_CACHE to a writable folder")
 }
 
@@ -130,12 +130,12 @@ func TestFashionMNIST(t *testing.T) {
 			steps = append(steps, what)
 		}
 	}}
-	train, err := Open("fashion-mnist", "train", o)
+	train, err := Open(t.Context(), "fashion-mnist", "train", o)
 	if err != nil && os.Getenv("GONATTEN_NEED_DATA") == "" {
 		t.Skipf("the set is not here and cannot be fetched: %v", err)
 	}
 	require.NoError(t, err)
-	test, err := Open("fashion-mnist", "val", Options{})
+	test, err := Open(t.Context(), "fashion-mnist", "val", Options{})
 	require.NoError(t, err)
 	require.Equal(t, 60000, train.Len())
 	require.Equal(t, 10000, test.Len())

@@ -1,6 +1,7 @@
 package data
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -40,7 +41,7 @@ func (o Options) cacheDir() (string, error) {
 
 // opener is a named set.
 type opener interface {
-	open(split string, o Options) (*Memory, error)
+	open(ctx context.Context, split string, o Options) (*Memory, error)
 }
 
 var named = map[string]opener{
@@ -74,8 +75,8 @@ var ErrNoSplit = errors.New("no split")
 // Open finds a dataset by specification (see the package's documentation) and
 // split: "train", "val" or "test". Where a set has only one of val and test, both
 // names mean it. The split "" takes a folder or a list of shards as a whole, with
-// no thought of splits.
-func Open(spec, split string, o Options) (Dataset, error) {
+// no thought of splits. The context ends a fetch.
+func Open(ctx context.Context, spec, split string, o Options) (Dataset, error) {
 	if split != "" && splitNames[split] == nil {
 		return nil, fmt.Errorf("data: Open: unknown split %q, want train, val or test", split)
 	}
@@ -87,7 +88,7 @@ func Open(spec, split string, o Options) (Dataset, error) {
 		if split == "val" {
 			split = "test"
 		}
-		ds, err := set.open(split, o)
+		ds, err := set.open(ctx, split, o)
 		if err != nil {
 			return nil, err
 		}
@@ -161,7 +162,7 @@ func holdOut(all Dataset, what, split string, o Options) (Dataset, error) {
 		if split == "train" {
 			return all, nil
 		}
-		return nil, fmt.Errorf("data: %s has %w %s: make a val folder (or val-*.tar shards), or take a fraction of the training images for it (hold_out 0.1)", what, ErrNoSplit, split)
+		return nil, fmt.Errorf("data: %s has %w %s: make a val folder (of shards val-*.tar, and give their folder, or FOLDER/{split}-*.tar), or take a fraction of the training images for it (hold_out 0.1)", what, ErrNoSplit, split)
 	}
 	train, val, err := HoldOut(all, o.HoldOut, o.Seed)
 	if err != nil {

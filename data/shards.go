@@ -2,6 +2,7 @@ package data
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -131,9 +132,10 @@ func (s *Shards) Sample(i int) (Sample, error) {
 func (s *Shards) Close() error {
 	var errs []error
 	for _, f := range s.files {
-		errs = append(errs, f.Close())
+		if err := f.Close(); !errors.Is(err, os.ErrClosed) {
+			errs = append(errs, err)
+		}
 	}
-	s.files = nil
 	return errors.Join(errs...)
 }
 
@@ -189,6 +191,7 @@ func findShards(pattern, split string) ([]string, error) {
 	}
 	for _, name := range names {
 		var paths []string
+		missing := ""
 		expanded, err := expandBraces(strings.ReplaceAll(pattern, "{split}", name))
 		if err != nil {
 			return nil, err
@@ -199,9 +202,13 @@ func findShards(pattern, split string) ([]string, error) {
 				return nil, fmt.Errorf("data: pattern %s: %w", p, err)
 			}
 			if len(matches) == 0 && !strings.ContainsAny(p, "*?[") {
-				return nil, fmt.Errorf("data: shard %s of %s is missing", p, pattern)
+				missing = cmp.Or(missing, p)
 			}
 			paths = append(paths, matches...)
+		}
+		// Of a split none may be there, but not some.
+		if missing != "" && (len(paths) > 0 || name == "") {
+			return nil, fmt.Errorf("data: shard %s of %s is missing", missing, pattern)
 		}
 		if len(paths) > 0 {
 			return paths, nil

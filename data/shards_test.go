@@ -37,7 +37,7 @@ func TestShards(t *testing.T) {
 	putShard(t, filepath.Join(dir, "val-000.tar"), 50, 2)
 	o := Options{Cache: cache}
 	for _, spec := range []string{dir, filepath.Join(dir, "train-*.tar"), filepath.Join(dir, "train-{000..002}.tar"), filepath.Join(dir, "{split}-*.tar")} {
-		ds, err := Open(spec, "train", o)
+		ds, err := Open(t.Context(), spec, "train", o)
 		require.NoError(t, err, spec)
 		require.Equal(t, 12, ds.Len(), spec)
 		assert.Equal(t, []string{"0", "1", "2"}, ds.Classes())
@@ -51,25 +51,37 @@ func TestShards(t *testing.T) {
 		}
 		require.NoError(t, ds.(*Shards).Close())
 	}
-	val, err := Open(dir, "val", o)
+	val, err := Open(t.Context(), dir, "val", o)
 	require.NoError(t, err)
 	assert.Equal(t, 2, val.Len())
-	_, err = Open(filepath.Join(dir, "train-*.tar"), "val", o)
+	_, err = Open(t.Context(), filepath.Join(dir, "train-*.tar"), "val", o)
 	assert.ErrorContains(t, err, "has no split val")
 	o.HoldOut = 0.25
-	held, err := Open(filepath.Join(dir, "train-*.tar"), "val", o)
+	held, err := Open(t.Context(), filepath.Join(dir, "train-*.tar"), "val", o)
 	require.NoError(t, err)
 	assert.Equal(t, 3, held.Len())
-	train, err := Open(dir, "train", o)
+	train, err := Open(t.Context(), dir, "train", o)
 	require.NoError(t, err)
 	assert.Equal(t, 12, train.Len(), "with a val split nothing is held out")
 
+	numbered := filepath.Join(dir, "{split}-{000..002}.tar")
+	_, err = Open(t.Context(), numbered, "val", o)
+	assert.ErrorContains(t, err, "val-001.tar of "+numbered+" is missing", "some are not all")
+	require.NoError(t, os.Rename(filepath.Join(dir, "val-000.tar"), filepath.Join(dir, "kept")))
+	held, err = Open(t.Context(), numbered, "val", o)
+	require.NoError(t, err, "none are none")
+	assert.Equal(t, 3, held.Len())
+	require.NoError(t, Close(held))
+	_, err = held.Sample(0)
+	assert.ErrorContains(t, err, "closed", "with the shards that it is of")
+	require.NoError(t, os.Rename(filepath.Join(dir, "kept"), filepath.Join(dir, "val-000.tar")))
+
 	put(t, []byte("ant\nbee\ncat\n"), dir, "classes.txt")
-	ds, err := Open(dir, "train", o)
+	ds, err := Open(t.Context(), dir, "train", o)
 	require.NoError(t, err)
 	assert.Equal(t, []string{"ant", "bee", "cat"}, ds.Classes())
 	put(t, []byte("ant\n"), dir, "classes.txt")
-	_, err = Open(dir, "train", o)
+	_, err = Open(t.Context(), dir, "train", o)
 	assert.ErrorContains(t, err, "names 1 classes")
 }
 
@@ -140,12 +152,12 @@ func TestShardErrors(t *testing.T) {
 		_, err := NewShards([]string{path}, 0, o)
 		assert.ErrorContains(t, err, path, "cut at %d", n)
 	}
-	_, err := Open("/nowhere/*.tar", "train", o)
+	_, err := Open(t.Context(), "/nowhere/*.tar", "train", o)
 	assert.ErrorContains(t, err, "no shard matches")
-	_, err = Open("/nowhere/{0..1}.tar", "train", o)
+	_, err = Open(t.Context(), "/nowhere/{0..1}.tar", "train", o)
 	assert.ErrorContains(t, err, "/nowhere/0.tar")
 	for _, bad := range []string{"/x/{0..}.tar", "/x/{3..1}.tar", "/x/{0..1.tar"} {
-		_, err = Open(bad, "train", o)
+		_, err = Open(t.Context(), bad, "train", o)
 		assert.Error(t, err, bad)
 	}
 	got, err := expandBraces("a{08..10}b{0..1}.tar")

@@ -12,8 +12,8 @@ import (
 // the predictor's model. Classes are matched by name, so that a part of the
 // model's will do; it is an error where names and number differ. progress may be
 // nil. The caller closes what it returns (data.Close).
-func (p *Predictor) OpenData(c *config.Config, progress data.Progress) (data.Dataset, error) {
-	ds, err := openSplit(c, cmp.Or(c.ValSplit, "val"), progress)
+func (p *Predictor) OpenData(ctx context.Context, c *config.Config, progress data.Progress) (data.Dataset, error) {
+	ds, err := openSplit(ctx, c, cmp.Or(c.ValSplit, "val"), progress)
 	if err != nil {
 		return nil, err
 	}

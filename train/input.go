@@ -1,6 +1,7 @@
 package train
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -29,12 +30,12 @@ func dataSpec(c *config.Config) (spec, root string, err error) {
 }
 
 // openSplit opens a split of the configured dataset.
-func openSplit(c *config.Config, split string, progress data.Progress) (data.Dataset, error) {
+func openSplit(ctx context.Context, c *config.Config, split string, progress data.Progress) (data.Dataset, error) {
 	spec, root, err := dataSpec(c)
 	if err != nil {
 		return nil, err
 	}
-	return data.Open(spec, split, data.Options{
+	return data.Open(ctx, spec, split, data.Options{
 		Root: root, Offline: c.Offline, HoldOut: c.HoldOut, Seed: uint64(c.Seed), Progress: progress,
 	})
 }

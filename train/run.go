@@ -50,7 +50,8 @@ func Run(ctx context.Context, c *config.Config, o RunOptions) (*Summary, error) 
 
 // all is the run, from meeting the other processes to the summary.
 func (r *run) all(ctx context.Context) (*Summary, error) {
-	if err := inOrder(ctx, func() error { return r.join(ctx) }, r.findResume, r.openData, r.buildModel, r.buildLoop); err != nil {
+	join, openData := func() error { return r.join(ctx) }, func() error { return r.openData(ctx) }
+	if err := inOrder(ctx, join, r.findResume, openData, r.buildModel, r.buildLoop); err != nil {
 		return nil, err
 	}
 	if done, err := r.finished(); done != nil || err != nil {

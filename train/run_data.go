@@ -2,27 +2,29 @@ package train
 
 import (
 	"cmp"
+	"context"
 
 	"github.com/gonatten/gonatten/data"
 )
 
 // openData opens the splits. Of several processes one on each machine does so
 // before the others, for it may have to fetch them.
-func (r *run) openData() error {
+func (r *run) openData(ctx context.Context) error {
+	open := func() error { return r.openSplits(ctx) }
 	if r.group == nil {
-		return r.openSplits()
+		return open()
 	}
-	return r.group.Once("data", r.openSplits)
+	return r.group.Once(ctx, "data", open)
 }
 
-func (r *run) openSplits() (err error) {
+func (r *run) openSplits(ctx context.Context) (err error) {
 	defer r.options.Progress.Clear()
-	if r.train, err = openSplit(r.config, r.config.TrainSplit, r.options.Progress.Fetching()); err != nil {
+	if r.train, err = openSplit(ctx, r.config, r.config.TrainSplit, r.options.Progress.Fetching()); err != nil {
 		return err
 	}
 	r.classes = r.train.Classes()
 	if r.config.ValSplit != "" {
-		r.val, err = openSplit(r.config, r.config.ValSplit, r.options.Progress.Fetching())
+		r.val, err = openSplit(ctx, r.config, r.config.ValSplit, r.options.Progress.Fetching())
 	}
 	return err
 }

@@ -127,18 +127,9 @@ type place struct {
 	dtype  gotch.DType
 }
 
-var dtypeNames = map[gotch.DType]string{
-	gotch.Double: "float64", gotch.Float: "float32", gotch.BFloat16: "bfloat16", gotch.Half: "float16",
-}
-
 func (p place) String() string { return p.device.String() + " " + p.dtypeName() }
 
-func (p place) dtypeName() string {
-	if name, ok := dtypeNames[p.dtype]; ok {
-		return name
-	}
-	return fmt.Sprint(p.dtype)
-}
+func (p place) dtypeName() string { return torch.DTypeName(p.dtype) }
 
 // low reports whether this is half precision.
 func (p place) low() bool { return p.dtype == gotch.Half || p.dtype == gotch.BFloat16 }

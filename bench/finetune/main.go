@@ -120,7 +120,7 @@ var firstHalf = []int{0, 1, 2, 5, 7} // T-shirt, trouser, pullover, sandal, snea
 // with so many pictures to train on.
 func split(first, second string, pictures int) error {
 	for _, part := range []string{"train", "val"} {
-		set, err := data.Open("fashion-mnist", part, data.Options{})
+		set, err := data.Open(context.Background(), "fashion-mnist", part, data.Options{})
 		if err != nil {
 			return err
 		}

@@ -7,10 +7,10 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/sugarme/gotch"
 
 	"github.com/gonatten/gonatten/bench"
 	"github.com/gonatten/gonatten/internal/plotfile"
+	"github.com/gonatten/gonatten/internal/torch"
 )
 
 func init() {
@@ -48,7 +48,7 @@ func init() {
 					return json.NewEncoder(a.stdout).Encode(o.Shapes)
 				}
 				var known bool
-				if o.DType, known = benchDTypes[dtype]; !known {
+				if o.DType, known = torch.FloatDType(dtype); !known {
 					return fmt.Errorf("--dtype is %q, want float32, float64, float16 or bfloat16", dtype)
 				}
 				if plot != "" {
@@ -84,10 +84,9 @@ func init() {
 		flags.IntVar(&step.Steps, "steps", 5, "with --model: timed steps")
 		flags.StringVar(&step.Profile, "profile", "", "with --model: write Go's CPU profile of the training steps to this file")
 		flags.BoolVar(&list, "list", false, "print the shapes as JSON and stop")
+		for _, other := range []string{"set", "dtype", "rounds", "duration", "block", "cold", "plot", "list"} {
+			c.MarkFlagsMutuallyExclusive("model", other)
+		}
 		return c
 	})
-}
-
-var benchDTypes = map[string]gotch.DType{
-	"float32": gotch.Float, "float64": gotch.Double, "float16": gotch.Half, "bfloat16": gotch.BFloat16,
 }

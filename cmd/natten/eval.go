@@ -71,7 +71,7 @@ func init() {
 				}
 				a.bar.Start("evaluating")
 				done := 0
-				pictures, err := p.OpenData(cfg, a.bar.Fetching())
+				pictures, err := p.OpenData(cmd.Context(), cfg, a.bar.Fetching())
 				if errors.Is(err, data.ErrNoSplit) {
 					return fmt.Errorf("%w; or measure on all of its pictures: --split train", err)
 				}

@@ -268,15 +268,16 @@ func drop(tensors []*ts.Tensor) {
 	}
 }
 
-var inputDTypes = map[string]gotch.DType{
-	"": gotch.Float, "float32": gotch.Float, "float64": gotch.Double, "float16": gotch.Half, "bfloat16": gotch.BFloat16,
-	"int64": gotch.Int64, "int32": gotch.Int, "bool": gotch.Bool,
-}
+// inputDTypes are those of inputs besides the floating ones.
+var inputDTypes = map[string]gotch.DType{"": gotch.Float, "int64": gotch.Int64, "int32": gotch.Int, "bool": gotch.Bool}
 
 // parseInput reads "1x3x224x224" or "8x128:int64".
 func parseInput(text string) (*ts.Tensor, error) {
 	sizes, name, _ := strings.Cut(text, ":")
-	dtype, ok := inputDTypes[name]
+	dtype, ok := torch.FloatDType(name)
+	if !ok {
+		dtype, ok = inputDTypes[name]
+	}
 	if !ok {
 		return nil, fmt.Errorf("--input is %q, want float32, float64, float16, bfloat16, int64, int32 or bool after the colon", text)
 	}

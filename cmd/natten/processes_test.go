@@ -147,8 +147,8 @@ func TestSlurm(t *testing.T) {
 	require.NoError(t, err)
 	want, err := record.ReadLog(filepath.Join(output, "x", train.MetricsFile))
 	require.NoError(t, err)
-	require.Len(t, want, 2)
-	require.Len(t, got, 2)
+	require.Len(t, want, 3)
+	require.Len(t, got, 3)
 	for i := range want {
 		require.InDelta(t, float64(want[i].Loss), float64(got[i].Loss), 1e-5)
 		require.InEpsilon(t, float64(want[i].GradNorm)+1, float64(got[i].GradNorm)+1, 1e-5)

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/sugarme/gotch"
 
+	"github.com/gonatten/gonatten/internal/torch"
 	"github.com/gonatten/gonatten/verify"
 )
 
@@ -46,9 +47,8 @@ func init() {
 
 // verifyOptions reads the flags' names.
 func verifyOptions(dtypes, devices []string) (o verify.Options, err error) {
-	known := map[string]gotch.DType{"float64": gotch.Double, "float32": gotch.Float, "bfloat16": gotch.BFloat16, "float16": gotch.Half}
 	for _, name := range dtypes {
-		dtype, ok := known[name]
+		dtype, ok := torch.FloatDType(name)
 		if !ok {
 			return o, fmt.Errorf("--dtype is %q, want float64, float32, bfloat16 or float16", name)
 		}

@@ -38,11 +38,8 @@ func parseProblem(shape string) (p torch.CUDAProblem, err error) {
 		return p, fmt.Errorf("info: --why is %q, %s", shape, what)
 	}
 	p.DType, p.Batch = gotch.Float, 1
-	dtypes := map[string]gotch.DType{
-		"float64": gotch.Double, "float32": gotch.Float, "float16": gotch.Half, "bfloat16": gotch.BFloat16,
-	}
 	for _, word := range strings.Fields(shape) {
-		if dtype, ok := dtypes[word]; ok {
+		if dtype, ok := torch.FloatDType(word); ok {
 			p.DType = dtype
 			continue
 		}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -18,7 +19,7 @@ type assignment struct{ key, value string }
 func (s *Flags) Define(flags *pflag.FlagSet, except ...string) {
 	for i := range fields {
 		f := &fields[i]
-		if contains(except, f.Key) {
+		if slices.Contains(except, f.Key) {
 			continue
 		}
 		flag := flags.VarPF(&flagValue{s, f}, f.Flag(), f.Short, f.Help)
@@ -89,13 +90,4 @@ func (v *flagValue) Set(value string) error {
 	}
 	v.flags.set = append(v.flags.set, assignment{v.field.Key, value})
 	return nil
-}
-
-func contains(list []string, s string) bool {
-	for _, item := range list {
-		if item == s {
-			return true
-		}
-	}
-	return false
 }

@@ -41,7 +41,13 @@ func Join(ctx context.Context, e Environment, timeout time.Duration, device gotc
 		return nil, fmt.Errorf("dist: Join: %d processes, want at least 2", e.World)
 	}
 	serve := e.Rank == 0 && !e.AgentStore
-	store, err := torch.OpenStore(e.Host, e.Port, serve, prefix(e), timeout)
+	store, err := openStore(ctx, e, serve, timeout)
+	if ctx.Err() != nil {
+		if err == nil {
+			store.Close()
+		}
+		return nil, fmt.Errorf("dist: rank %d of %d: waiting for the store at %s: %w", e.Rank, e.World, e.Address(), context.Cause(ctx))
+	}
 	if err != nil {
 		what := "rank 0, which runs the store, did not answer"
 		if e.AgentStore {
@@ -57,6 +63,31 @@ func Join(ctx context.Context, e Environment, timeout time.Duration, device gotc
 		return nil, err
 	}
 	return g, nil
+}
+
+// openStore connects to the store, or until the context ends: what then comes of
+// it is closed.
+func openStore(ctx context.Context, e Environment, serve bool, timeout time.Duration) (*torch.Store, error) {
+	type outcome struct {
+		store *torch.Store
+		err   error
+	}
+	opened := make(chan outcome, 1)
+	go func() {
+		store, err := torch.OpenStore(e.Host, e.Port, serve, prefix(e), timeout)
+		opened <- outcome{store, err}
+	}()
+	select {
+	case o := <-opened:
+		return o.store, o.err
+	case <-ctx.Done():
+		go func() {
+			if o := <-opened; o.err == nil {
+				o.store.Close()
+			}
+		}()
+		return nil, ctx.Err()
+	}
 }
 
 func prefix(e Environment) string { return fmt.Sprintf("natten/%d/", e.Restarts) }
@@ -231,7 +262,7 @@ func (g *Group) Share(make func() (string, error)) (string, error) {
 
 // Once lets the first process of each machine do something before the others of
 // that machine do it: fetching data, say.
-func (g *Group) Once(name string, do func() error) error {
+func (g *Group) Once(ctx context.Context, name string, do func() error) error {
 	key := fmt.Sprintf("once/%s/%s", name, hostname())
 	first, err := g.store.Add(key, 1)
 	if err != nil {
@@ -241,18 +272,19 @@ func (g *Group) Once(name string, do func() error) error {
 		err := do()
 		return errors.Join(err, g.store.Set(key+"/done", "done"))
 	}
-	for waited := time.Duration(0); ; waited += g.timeout {
-		_, done, err := g.store.Get(key+"/done", g.timeout)
+	for since := time.Now(); time.Since(since) < 24*time.Hour; {
+		_, done, err := g.store.Get(key+"/done", time.Second)
 		if err != nil {
 			return g.lost(err)
 		}
 		if done {
 			return do()
 		}
-		if waited > 24*time.Hour {
-			return g.lost(fmt.Errorf("another process of %s has been at %s for a day", hostname(), name))
+		if ctx.Err() != nil {
+			return fmt.Errorf("dist: rank %d of %d, waiting for another process of %s at %s: %w", g.Rank, g.World, hostname(), name, context.Cause(ctx))
 		}
 	}
+	return g.lost(fmt.Errorf("another process of %s has been at %s for a day", hostname(), name))
 }
 
 // Reductions counts the buckets of gradients averaged so far; none for a nil group.

@@ -38,7 +38,7 @@ func init() {
 		}
 		_, failure := g.Share(func() (string, error) { return "", errors.New("no such file") })
 		once := 0
-		if err := g.Once("x", func() error { once++; return nil }); err != nil {
+		if err := g.Once(context.Background(), "x", func() error { once++; return nil }); err != nil {
 			return err
 		}
 		fmt.Println(values, all, word, failure, once)

@@ -3,6 +3,7 @@ package optim
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/sugarme/gotch/ts"
@@ -60,7 +61,7 @@ func Groups(parameters []Parameter, g Grouping) ([]Group, error) {
 		if err != nil {
 			return nil, fmt.Errorf("optim: Groups: %s: %w", p.Name, err)
 		}
-		k := key{decay: len(info.Shape) > 1 && !strings.HasSuffix(p.Name, ".bias") && !contains(g.NoDecay, p.Name)}
+		k := key{decay: len(info.Shape) > 1 && !strings.HasSuffix(p.Name, ".bias") && !slices.Contains(g.NoDecay, p.Name)}
 		scale := 1.0
 		if byLayer {
 			k.layer = g.Layer(p.Name)
@@ -81,15 +82,6 @@ func Groups(parameters []Parameter, g Grouping) ([]Group, error) {
 		groups[i].Parameters = append(groups[i].Parameters, p)
 	}
 	return groups, nil
-}
-
-func contains(list []string, name string) bool {
-	for _, s := range list {
-		if s == name {
-			return true
-		}
-	}
-	return false
 }
 
 // Tensors are the tensors of parameters, in order.

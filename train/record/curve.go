@@ -54,21 +54,21 @@ func SaveCurve(path, title string, rows []Row, epochSteps int) error {
 
 func lossPlot(rows []Row, epochSteps float64) (*plot.Plot, error) {
 	p := newPlot("loss")
-	train := points(rows, "train", epochSteps, func(r Row) Number { return r.Loss })
+	train := Points(rows, "train", epochSteps, func(r Row) Number { return r.Loss })
 	if err := addLine(p, train, faint, ""); err != nil {
 		return nil, err
 	}
-	if err := addLine(p, smooth(train), blue, "training"); err != nil {
+	if err := addLine(p, Smooth(train), blue, "training"); err != nil {
 		return nil, err
 	}
-	eval := points(rows, "eval", epochSteps, func(r Row) Number { return r.Loss })
+	eval := Points(rows, "eval", epochSteps, func(r Row) Number { return r.Loss })
 	return p, addLine(p, eval, orange, "evaluation")
 }
 
 func accuracyPlot(rows []Row, epochSteps float64) (*plot.Plot, error) {
 	p := newPlot("top-1 accuracy, %")
 	p.Legend.Top = false
-	eval := points(rows, "eval", epochSteps, func(r Row) Number { return r.Top1 })
+	eval := Points(rows, "eval", epochSteps, func(r Row) Number { return r.Top1 })
 	if len(eval) > 0 {
 		best := eval[0]
 		for _, xy := range eval {
@@ -112,7 +112,8 @@ func addLine(p *plot.Plot, xys plotter.XYs, c color.Color, name string) error {
 	return nil
 }
 
-func points(rows []Row, kind string, epochSteps float64, value func(Row) Number) plotter.XYs {
+// Points are a kind of row's values against the epoch, numbers only.
+func Points(rows []Row, kind string, epochSteps float64, value func(Row) Number) plotter.XYs {
 	var xys plotter.XYs
 	for _, r := range rows {
 		y := float64(value(r))
@@ -123,9 +124,9 @@ func points(rows []Row, kind string, epochSteps float64, value func(Row) Number)
 	return xys
 }
 
-// smooth averages each point with its neighbours, a twentieth of all together;
+// Smooth averages each point with its neighbours, a twentieth of all together;
 // at the ends with as many as there are on both sides.
-func smooth(xys plotter.XYs) plotter.XYs {
+func Smooth(xys plotter.XYs) plotter.XYs {
 	out := make(plotter.XYs, len(xys))
 	for i, xy := range xys {
 		reach := min(len(xys)/40, i, len(xys)-1-i)

@@ -7,15 +7,13 @@ import (
 	"math"
 	"strings"
 
-	"github.com/gonatten/gonatten/train/record"
+	"gonum.org/v1/plot/plotter"
 )
-
-type xy struct{ x, y float64 }
 
 // series is one line of a chart. Style is a class of the page's style sheet.
 type series struct {
 	name, style string
-	points      []xy
+	points      plotter.XYs
 	dots        bool // with a value to read at each point
 }
 
@@ -38,8 +36,8 @@ func (c chart) draw() template.HTML {
 	minX, maxX, minY, maxY := 0.0, math.Inf(-1), math.Inf(1), math.Inf(-1)
 	for _, s := range c.series {
 		for _, p := range s.points {
-			maxX = max(maxX, p.x)
-			minY, maxY = min(minY, p.y), max(maxY, p.y)
+			maxX = max(maxX, p.X)
+			minY, maxY = min(minY, p.Y), max(maxY, p.Y)
 		}
 	}
 	if math.IsInf(maxX, -1) {
@@ -73,13 +71,13 @@ func (c chart) draw() template.HTML {
 	for _, s := range c.series {
 		var path strings.Builder
 		for i, p := range s.points {
-			fmt.Fprintf(&path, "%c%.1f %.1f", "LM"[btoi(i == 0)], x(p.x), y(p.y))
+			fmt.Fprintf(&path, "%c%.1f %.1f", "LM"[btoi(i == 0)], x(p.X), y(p.Y))
 		}
 		fmt.Fprintf(&b, `<path class="line %s" d="%s"/>`, s.style, path.String())
 		if s.dots && len(s.points) <= 100 {
 			for _, p := range s.points {
 				fmt.Fprintf(&b, `<circle class="dot %s" cx="%.1f" cy="%.1f" r="3.2"><title>epoch %s: %s%s</title></circle>`,
-					s.style, x(p.x), y(p.y), short(p.x), short(p.y), c.unit)
+					s.style, x(p.X), y(p.Y), short(p.X), short(p.Y), c.unit)
 			}
 		}
 	}
@@ -122,30 +120,4 @@ func short(v float64) string {
 		return strings.Replace(strings.Replace(fmt.Sprintf("%.2g", v), "e-0", "e-", 1), "e+0", "e", 1)
 	}
 	return fmt.Sprintf("%.4g", v)
-}
-
-// points are a kind of row's values against the epoch, numbers only.
-func points(rows []record.Row, kind string, perEpoch float64, value func(record.Row) float64) []xy {
-	var list []xy
-	for _, r := range rows {
-		if y := value(r); r.Kind == kind && !math.IsNaN(y) && !math.IsInf(y, 0) {
-			list = append(list, xy{float64(r.Step) / perEpoch, y})
-		}
-	}
-	return list
-}
-
-// smooth averages each point with its neighbours, a twentieth of all together;
-// at the ends with as many as there are on both sides.
-func smooth(list []xy) []xy {
-	out := append([]xy(nil), list...)
-	for i := range out {
-		reach := min(len(list)/40, i, len(list)-1-i)
-		sum := 0.0
-		for _, p := range list[i-reach : i+reach+1] {
-			sum += p.y
-		}
-		out[i].y = sum / float64(2*reach+1)
-	}
-	return out
 }

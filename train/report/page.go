@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"gonum.org/v1/plot/plotter"
+
 	"github.com/gonatten/gonatten/train"
 	"github.com/gonatten/gonatten/train/config"
 	"github.com/gonatten/gonatten/train/progress"
@@ -165,18 +167,18 @@ func stepsPerEpoch(rows []record.Row) float64 {
 }
 
 func (p *page) addCharts(rows []record.Row, perEpoch float64) {
-	of := func(kind string, value func(record.Row) record.Number) []xy {
-		return points(rows, kind, perEpoch, func(r record.Row) float64 { return float64(value(r)) })
+	of := func(kind string, value func(record.Row) record.Number) plotter.XYs {
+		return record.Points(rows, kind, perEpoch, value)
 	}
 	loss := of("train", func(r record.Row) record.Number { return r.Loss })
 	evalLoss := of("eval", func(r record.Row) record.Number { return r.Loss })
 	speed := of("train", func(r record.Row) record.Number { return r.ImagesPerSecond })
-	p.chart(chart{"Loss", "", []series{{"", "a faint", loss, false}, {"training", "a", smooth(loss), false}, {"evaluation", "b", evalLoss, true}}})
+	p.chart(chart{"Loss", "", []series{{"", "a faint", loss, false}, {"training", "a", record.Smooth(loss), false}, {"evaluation", "b", evalLoss, true}}})
 	p.chart(chart{"Accuracy, %", "%", []series{
 		{"top-1", "a", of("eval", func(r record.Row) record.Number { return r.Top1 }), true},
 		{"top-5", "b", of("eval", func(r record.Row) record.Number { return r.Top5 }), true}}})
 	p.chart(chart{"Learning rate", "", []series{{"", "a", of("train", func(r record.Row) record.Number { return r.LR }), false}}})
-	p.chart(chart{"Images per second, training", "", []series{{"", "a faint", speed, false}, {"", "a", smooth(speed), false}}})
+	p.chart(chart{"Images per second, training", "", []series{{"", "a faint", speed, false}, {"", "a", record.Smooth(speed), false}}})
 }
 
 func (p *page) chart(c chart) {

@@ -140,7 +140,7 @@ func (p *page) look(ctx context.Context, r *run, o Options) error {
 	if o.Adapt != nil {
 		o.Adapt(&c)
 	}
-	pictures, err := model.OpenData(&c, o.Fetch)
+	pictures, err := model.OpenData(ctx, &c, o.Fetch)
 	if err != nil {
 		return err
 	}
