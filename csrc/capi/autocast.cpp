@@ -36,6 +36,12 @@ void set_dtype(c10::DeviceType device, at::ScalarType dtype) {
 #endif
 }
 
+// The cache of cast weights knows tensors, not dtypes.
+void change(c10::DeviceType device, at::ScalarType dtype, const natten_autocast& now) {
+  if (static_cast<int>(dtype) != now.dtype) at::autocast::clear_cache();
+  set_dtype(device, dtype);
+}
+
 c10::DeviceType checked(int device) {
   TORCH_CHECK(device == 0 || device == 1, "autocast: device type is ", device, ", want 0 (CPU) or 1 (CUDA)");
   return static_cast<c10::DeviceType>(device);
@@ -49,7 +55,7 @@ char* natten_autocast_enter(int device, int dtype, natten_autocast* before) {
     TORCH_CHECK(type == at::kHalf || type == at::kBFloat16, "autocast: dtype is ", type, ", want float16 or bfloat16");
     const c10::DeviceType where = checked(device);
     *before = state_of(where);
-    set_dtype(where, type);
+    change(where, type, *before);
     at::autocast::increment_nesting();
     set_enabled(where, true);
   });
@@ -58,7 +64,7 @@ char* natten_autocast_enter(int device, int dtype, natten_autocast* before) {
 char* natten_autocast_leave(int device, natten_autocast before) {
   return guard([&] {
     const c10::DeviceType where = checked(device);
-    set_dtype(where, static_cast<at::ScalarType>(before.dtype));
+    change(where, static_cast<at::ScalarType>(before.dtype), state_of(where));
     set_enabled(where, before.enabled != 0);
     if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
   });

@@ -32,10 +32,19 @@ __attribute__((noinline)) void softmax_chunk(const std::vector<SlotRange>& range
   using V = typename S::Vector;
   constexpr int W = S::kLanes;
   const V lowest = S::set(-std::numeric_limits<E>::max());
+  // Four chains: a maximum takes as many cycles on Intel's cores.
   V highest = first ? S::set(-std::numeric_limits<E>::infinity()) : S::load(highest_);
+  V others[3] = {highest, highest, highest};
   for (const SlotRange& range : ranges) {
-    for (int64_t s = range.begin; s < range.end; ++s) highest = S::max(highest, S::load(scores + s * W));
+    int64_t s = range.begin;
+    for (; s + 3 < range.end; s += 4) {
+      highest = S::max(highest, S::load(scores + s * W));
+      NATTEN_UNROLL
+      for (int i = 0; i < 3; ++i) others[i] = S::max(others[i], S::load(scores + (s + 1 + i) * W));
+    }
+    for (; s < range.end; ++s) highest = S::max(highest, S::load(scores + s * W));
   }
+  highest = S::max(S::max(highest, others[0]), S::max(others[1], others[2]));
   const V shift = S::max(highest, lowest);  // -infinity where all is masked: weights 0, not NaN
   V totals[2] = {S::zero(), S::zero()};
   const auto weigh = [&](int64_t s) {

@@ -141,24 +141,12 @@ void scatter_column(const SumStep<E>* steps, int64_t step_count, const CommonKey
     E* const gradient = const_cast<E*>(step.values) + offset;
     const E* const w = weights + step.scores;
     const int64_t skipped = kSplit ? common.of(step.count) : 0, end = skipped > 0 ? before : step.count;
-#define NATTEN_SCATTER(low, high)                                                                              \
-  case (low) * 8 + (high):                                                                                     \
-    scatter_step<S, E, N, low, high>(gradient, stride, w, x, 0, end);                                          \
-    if constexpr (kSplit) scatter_step<S, E, N, low, high>(gradient, stride, w, x, end + skipped, step.count); \
-    break;
-    switch (step.low * 8 + step.high) {
-      NATTEN_SCATTER(0, 4)
-      NATTEN_SCATTER(0, 3)
-      NATTEN_SCATTER(0, 2)
-      NATTEN_SCATTER(0, 1)
-      NATTEN_SCATTER(1, 4)
-      NATTEN_SCATTER(1, 3)
-      NATTEN_SCATTER(1, 2)
-      NATTEN_SCATTER(2, 4)
-      NATTEN_SCATTER(2, 3)
-      NATTEN_SCATTER(3, 4)
-    }
-#undef NATTEN_SCATTER
+    with_rows(rows_code(step.low, step.high), [&](auto low, auto high) __attribute__((always_inline)) {
+      scatter_step<S, E, N, low(), high()>(gradient, stride, w, x, 0, end);
+      if constexpr (kSplit) {
+        scatter_step<S, E, N, low(), high()>(gradient, stride, w, x, end + skipped, step.count);
+      }
+    });
   }
 }
 

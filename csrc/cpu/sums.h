@@ -23,8 +23,32 @@ struct RowsStep {
   const E* values;
   const E* scores;
   int64_t count;
-  int64_t rows;  // low * 8 + high
+  int rows;  // rows_code(low, high)
 };
+
+// Rows low .. high - 1 of a block as one number.
+constexpr int rows_code(int low, int high) { return low * 8 + high; }
+
+// Calls visit(low, high) with the rows of a code as integral constants: loops over them are then unrolled.
+template <class Visit>
+inline __attribute__((always_inline)) void with_rows(int code, const Visit& visit) {
+  switch (code) {
+#define NATTEN_ROWS(low, high) \
+  case rows_code(low, high):   \
+    return visit(std::integral_constant<int, low>(), std::integral_constant<int, high>());
+    NATTEN_ROWS(0, 4)
+    NATTEN_ROWS(0, 3)
+    NATTEN_ROWS(0, 2)
+    NATTEN_ROWS(0, 1)
+    NATTEN_ROWS(1, 4)
+    NATTEN_ROWS(1, 3)
+    NATTEN_ROWS(1, 2)
+    NATTEN_ROWS(2, 4)
+    NATTEN_ROWS(2, 3)
+    NATTEN_ROWS(3, 4)
+#undef NATTEN_ROWS
+  }
+}
 
 // Adds to sum[c][i] the values under query column c's window, for rows Low .. High - 1.
 template <class S, class O, class E, int C, int R, int N, int Low, int High>
@@ -82,23 +106,9 @@ inline __attribute__((always_inline)) void sum_steps(typename S::Vector (&sum)[C
                                                      const RowsStep<E>* end, const int64_t (&at)[C], int64_t stride,
                                                      int64_t column) {
   for (; step < end; ++step) {
-#define NATTEN_SUM(low, high)                                                                         \
-  case (low) * 8 + (high):                                                                            \
-    if constexpr ((high) <= R) sum_step<S, O, E, C, R, N, low, high>(sum, *step, at, stride, column); \
-    break;
-    switch (step->rows) {
-      NATTEN_SUM(0, 4)
-      NATTEN_SUM(0, 3)
-      NATTEN_SUM(0, 2)
-      NATTEN_SUM(0, 1)
-      NATTEN_SUM(1, 4)
-      NATTEN_SUM(1, 3)
-      NATTEN_SUM(1, 2)
-      NATTEN_SUM(2, 4)
-      NATTEN_SUM(2, 3)
-      NATTEN_SUM(3, 4)
-    }
-#undef NATTEN_SUM
+    with_rows(step->rows, [&](auto low, auto high) __attribute__((always_inline)) {
+      if constexpr (high() <= R) sum_step<S, O, E, C, R, N, low(), high()>(sum, *step, at, stride, column);
+    });
   }
 }
 
@@ -187,7 +197,8 @@ void sum_columns(const RowsStep<E>* steps, int64_t step_count, const SumJob<E>& 
     int64_t at[C];
     NATTEN_UNROLL
     for (int c = 0; c < C; ++c) at[c] = start[column + c] * stride + channel;
-    for (const RowsStep<E>* begin = steps; begin < last; begin += chain) {
+    // Rows that see nothing of a chunk have sums, too: zeros, or those of the chunks before.
+    for (const RowsStep<E>* begin = steps;; begin += chain) {
       V sum[C][R][N];
       // Rows that the block lacks are summed from nothing and go nowhere.
       each_sum<C, R, N>(R, [&](int c, int i, int n) { sum[c][i][n] = S::zero(); });
@@ -222,6 +233,7 @@ void sum_columns(const RowsStep<E>* steps, int64_t step_count, const SumJob<E>& 
         each_sum<C, R, N>(R, [&](int c, int i, int n) { S::store(held_at(c, i, n), sum[c][i][n]); });
         store_part<S, E, T, C, R, N>(held, out, column, lanes, channel);
       }
+      break;
     }
     between();
   }
@@ -271,7 +283,8 @@ void sum_rows(const SumJob<E>& job, Output<E, T> out, int first, int lanes, int6
     const SumStep<E>& step = job.steps[s];
     const int low = std::max(step.low - first, 0), high = std::min(step.high - first, R);
     if (low < high) {
-      steps[count++] = {step.values, job.scores + first * kScoresRow<S> + step.scores, step.count, low * 8 + high};
+      steps[count++] = {step.values, job.scores + first * kScoresRow<S> + step.scores, step.count,
+                        rows_code(low, high)};
     }
   }
   out.rescale += first * S::kLanes;

@@ -10,260 +10,37 @@
 //
 // A machine M has
 //   Element, kDim, kGroups (of eight columns), kSteps (of two groups)
-//   Rows<V>       a value per row: rows(f(patch, row of the patch)), rows_of(rows, f(row, value))
-//   Strip         rows x 16 scores; Sums: rows x kDim
-//   Operand       rows x kDim of a tensor: operand(image, offsets)
-//   each(count, f), each_lane(f(patch, lane)): for every patch and each of kLanes
-//   sync(), commit(), wait(pending), hidden(flag): the flag, of which the compiler knows nothing
+//   Rows<V>    a value per row: rows(f(patch, row of the patch)), rows_of(rows, f(row, value))
+//   Strip      rows x 16 scores; Sums: rows x kDim
+//   Operand    rows x kDim of a tensor: operand(image, offsets)
+//   each(count, f), each_lane(f(patch, lane))   for every patch and each of kLanes
+//   sync(), commit(), wait(pending)
+//   hidden(flag)    the flag, of which the compiler knows nothing
 //   copy_box(pane, image, lines, pane, image, lines, block)   starts copying the box of two tensors
-//   copy_rows(pane, image, offsets)               and of the patches' own rows; operand_of(pane): those, which
-//   place_rows(f(patch, row) -> pane row)         lie there
-//   prefetch(image, offsets)                      rows, soon wanted
-//   wait_for_inputs()                             until what earlier kernels write is there
-//   copy_value(to, from)                          one number to on-chip memory, there after wait_for_values() and
-//   sync() kBulk: copies by the tensor engine. copy_in_bulk(stage, call, block, image, head, kv_head) asks for those of
-//   a stage, wait_for_bulk(stage); each_stage(call, f(stage)): one thread; release(stage, f): one of the last patch
-//   that is done with it columns(f(patch) -> first row of a pane, f(patch, column) -> rows from there), tables(f(patch)
-//   -> number) steps(f(patch) -> number), within(step)         steps that patches take begin(strip, step) the table's
-//   values multiply_transposed(strip, operand, pane, step) strip += operand pane^T multiply(sums, strip, pane, step)
-//   sums += strip pane, strip rounded to Element row_max, row_sum and what finishes them         over strips, into
-//   Rows; any(rows, f(value)): of a patch pieces(sums, factor), or by way of the patches' own rows in a pane: as rows
-//   go to memory; store(pieces, image, offsets)
+//   copy_rows(pane, image, offsets)    and of the patches' own rows, which lie at place_rows(f(patch, row) -> pane row)
+//   operand_of(pane)                   those rows
+//   prefetch(image, offsets)    rows, soon wanted
+//   wait_for_inputs()    until what earlier kernels write is there
+//   copy_value(to, from)    one number to on-chip memory, there after wait_for_values() and sync()
+//   kBulk    copies by the tensor engine: copy_in_bulk(stage, call, block, image, head, kv_head) asks for those of a
+//     stage, wait_for_bulk(stage) waits for them; each_stage(call, f(stage)) in one thread; release(stage, f): one
+//     thread of the last patch that is done with it
+//   columns(f(patch) -> first row of a pane, f(patch, column) -> rows from there)
+//   tables(f(patch) -> number), begin(strip, step)    the table's values
+//   steps(f(patch) -> number), within(step)    steps that patches take
+//   multiply_transposed(strip, operand, pane, step)    strip += operand pane^T
+//   multiply(sums, strip, pane, step)    sums += strip pane, strip rounded to Element
+//   row_max, row_sum    over strips, into Rows, and what finishes them; any(rows, f(value)): of a patch
+//   pieces(sums, factor)    or by way of the patches' own rows in a pane: as rows go to memory;
+//   store(pieces, image, offsets)
 #pragma once
 
-#include <algorithm>
-#include <type_traits>
-
-#include "window_memory.h"
+#include "window_tables.h"
 
 namespace natten::cuda {
 
-struct WindowCall {
-  Problem p;
-  Patching patching;
-  View q, k, v, out, lse, dout, dq, dk, dv, mean;  // mean: dout . out, float, laid out as lse
-  const float* rpb;                                // [heads, entries] or null
-  float* drpb;                                     // [places * parts, heads, entries] or null
-  int parts;  // blocks of one place and head; part w takes the images w, w + parts, ...
-  int entries;
-  int groups;  // of eight columns that a patch meets: kGroups of the machine, or, where they are listed, an even number
-  int stages;  // boxes on chip: 2 to 4, the next images' arrive while one is worked on; 1: they wait for each other
-  Divisor by_heads, by_places;
-  WindowLayout layout;
-};
-
-inline WindowLayout layout_of(const WindowCall& call, WindowPass pass, size_t element) {
-  return lay_out(pass, call.patching, call.groups, call.entries, call.stages, static_cast<int>(call.p.dim), element);
-}
-
 // Sums of weights within which none overflows an element and those that count keep all of its digits.
 constexpr float kLeastSum = 0.03125f, kLargestSum = 32768.0f;
-
-// Whether no patch of queries can see more keys than kSmallGroups hold. It decides the kernel and the block's shape
-// alike, so it asks the problem, not what the patches of one shape happen to meet.
-inline bool sees_few(const Problem& p) {
-  const auto keys = [&](const Axis& axis) {
-    return static_cast<int>(std::min(group_size(axis, 0), axis.kernel + kPatch - 1));
-  };
-  return Columns{keys(p.axis[1]), keys(p.axis[2])}.groups() <= kSmallGroups;
-}
-inline int groups_of(const Problem& p, const Patching& t, bool rows_are_queries) {
-  return !rows_are_queries ? t.groups : sees_few(p) ? kSmallGroups : kKeyGroups;
-}
-
-// Where a patch lies in its block, in patches.
-struct PatchPlace {
-  int y, x;
-};
-NATTEN_HD PatchPlace place_of(const WindowCall& call, int patch) {
-  const int y = call.patching.by_patches.quotient(patch);
-  return {y, patch - y * call.patching.patches[1]};
-}
-NATTEN_HD bool row_exists(const WindowCall& call, const Block& block, int patch, int row) {
-  const PatchPlace at = place_of(call, patch);
-  return block.y.exists(at.y, row / kPatch) && block.x.exists(at.x, row % kPatch);
-}
-// Where a row of a patch lies in an image of `view`, in elements; a row that does not exist has one that does.
-NATTEN_HD int row_offset(const WindowCall& call, const Block& block, const View& view, int patch, int row) {
-  const PatchPlace at = place_of(call, patch);
-  const int y = block.y.clamped(block.y.row(at.y, row / kPatch)), x = block.x.clamped(block.x.row(at.x, row % kPatch));
-  return (y * block.y.dilation + block.y.residue) * static_cast<int>(view.axis[1]) +
-         (x * block.x.dilation + block.x.residue) * static_cast<int>(view.axis[2]);
-}
-template <class M>
-NATTEN_HD auto offsets_of(M& m, const WindowCall& call, const Block& block, const View& view) {
-  return m.rows([&](int patch, int row) { return row_offset(call, block, view, patch, row); });
-}
-// The same to write to: -1 where there is no row.
-template <class M>
-NATTEN_HD auto targets_of(M& m, const WindowCall& call, const Block& block, const View& view) {
-  return m.rows([&](int patch, int row) {
-    return row_exists(call, block, patch, row) ? row_offset(call, block, view, patch, row) : -1;
-  });
-}
-NATTEN_HD int kv_head_of(const Problem& p, int64_t head) {
-  if (p.heads == p.kv_heads) return static_cast<int>(head);
-  return static_cast<int>(head) / (static_cast<int>(p.heads) / static_cast<int>(p.kv_heads));
-}
-
-// Where it lies in a pane of the patches' own rows.
-NATTEN_HD int rows_place(const WindowCall& call, int patch, int row) {
-  const PatchPlace at = place_of(call, patch);
-  const int across = call.patching.patches[1] * kPatch;
-  return (at.y * kPatch + row / kPatch) * across + at.x * kPatch + row % kPatch;
-}
-
-template <class T>
-NATTEN_HD T* image_of(const View& view, int64_t image, int64_t head) {
-  return static_cast<T*>(view.data) + image * view.batch + head * view.head;
-}
-
-// number / divisor for numbers below 2^20, where `inverse` is 1 / divisor: as Box::coordinates.
-NATTEN_HD int quotient(int number, float inverse) {
-  return static_cast<int>((static_cast<float>(number) + 0.5f) * inverse);
-}
-
-// A block's box in an image of a tensor, in elements: where its first token lies, and how far lines and tokens are
-// apart.
-struct Lines {
-  int first, down, across;
-};
-NATTEN_HD Lines lines_of(const Block& block, const View& view) {
-  const int down = static_cast<int>(view.axis[1]), across = static_cast<int>(view.axis[2]);
-  return {(block.y.first * block.y.dilation + block.y.residue) * down +
-              (block.x.first * block.x.dilation + block.x.residue) * across,
-          block.y.dilation * down, block.x.dilation * across};
-}
-
-// The keys that a patch sees.
-struct Keys {
-  Span y, x;
-  NATTEN_HD Columns columns() const { return {y.last - y.first + 1, x.last - x.first + 1}; }
-};
-NATTEN_HD Keys keys_of(const WindowCall& call, const Block& block, int patch) {
-  const PatchPlace at = place_of(call, patch);
-  return {block.y.keys(at.y), block.x.keys(at.x)};
-}
-
-// Steps of sixteen columns: a patch that sees fewer keys than others takes fewer. The first ones all take, so that
-// their work is one piece for the compiler.
-template <class M>
-struct Steps {
-  // The one whose scores say how large scores are: the lines in the middle, of which all rows see some.
-  static constexpr int kMiddle = M::kSteps / 3;
-  static constexpr int kAlways = M::kSteps / 2 + 1;
-  static_assert(kMiddle < kAlways, "all take the one in the middle");
-  NATTEN_HD static int of(const Columns& columns) {
-    const int steps = (columns.groups() + 1) / 2;
-    return steps > kAlways ? steps : kAlways;
-  }
-};
-
-// What a row sees of the keys of its patch along one axis, the first key being number 0: where in the bias, in bytes,
-// entries lie `apart`, and keys it does not see in `unseen`. A row that does not exist is like the last that does.
-struct Sight {
-  int low, count, first, apart, unseen;
-  NATTEN_HD int of(int key) const {
-    return static_cast<unsigned>(key - low) < static_cast<unsigned>(count) ? first + key * apart : unseen;
-  }
-};
-NATTEN_HD int first_entry(const PatchAxis& a, int row, int first_key) { return first_key - row + a.axis.kernel - 1; }
-NATTEN_HD Sight sight_of(const PatchAxis& a, int row, int first_key, int apart) {
-  const int place = a.clamped(row);
-  const Span seen = a.window(place);
-  return {seen.first - first_key, seen.last - seen.first + 1, first_entry(a, place, first_key) * apart, apart,
-          (kBiasPitch - 1) * apart};
-}
-
-// The head's bias, for make_tables.
-template <class M>
-NATTEN_HD void load_bias(M& m, const WindowCall& call, const Block& block, int64_t head) {
-  const float* const rpb = call.rpb == nullptr ? nullptr : call.rpb + head * call.entries;
-  const int down = 2 * block.y.axis.kernel - 1, across = 2 * block.x.axis.kernel - 1;
-  m.each(kBiasValues, [&](int i) {
-    const int y = i / kBiasPitch, x = i % kBiasPitch;
-    const bool exists = y < down && x < across;
-    float* const to = m.memory().bias() + i;
-    if (exists && rpb != nullptr) {
-      m.copy_value(to, rpb + y * across + x);
-    } else {
-      *to = exists ? 0.0f : M::minus_infinity();
-    }
-  });
-}
-
-// What is added to the scores before they are scaled: bias / scale where a query sees a key, else minus infinity; one
-// table for each class of patches. Wants the bias before, and a sync after it.
-template <bool kClasses, class M>
-NATTEN_HD void make_tables(M& m, const WindowCall& call, const Block& block) {
-  auto& memory = m.memory();
-  const float inverse = M::reciprocal(static_cast<float>(call.p.scale));
-  const PatchClasses ys = classes_of(block.y, call.patching.patches[0]),
-                     xs = classes_of(block.x, call.patching.patches[1]);
-  const auto rank = [&](int patch) {
-    const PatchPlace at = place_of(call, patch);
-    return ys.rank(at.y) * xs.count + xs.rank(at.x);
-  };
-  m.tables(rank);
-  m.each_lane([&](int patch, int lane) {
-    const PatchPlace at = place_of(call, patch);
-    if (!ys.leads(at.y) || !xs.leads(at.x)) return;
-    const Keys keys = keys_of(call, block, patch);
-    const Columns columns = keys.columns();
-    // What a thread of the products holds of eight columns: two of them, of two rows that are two lines apart.
-    const int row = lane / 4, pair = lane % 4 * 2;
-    constexpr int kEntry = sizeof(float);
-    const int place_y = block.y.row(at.y, row / kPatch), place_x = block.x.row(at.x, row % kPatch);
-    const Sight x = sight_of(block.x, place_x, keys.x.first, kEntry);
-    const Sight y[2] = {sight_of(block.y, place_y, keys.y.first, kBiasPitch * kEntry),
-                        sight_of(block.y, place_y + 2, keys.y.first, kBiasPitch * kEntry)};
-    if (kClasses && lane == 0) {
-      memory.classes()[rank(patch)] = {columns.down, columns.across, first_entry(block.y, place_y, keys.y.first),
-                                       first_entry(block.x, place_x, keys.x.first)};
-    }
-    float* to = memory.tables() + rank(patch) * (M::kGroups * kGroupValues) + lane * 4;
-    const auto fill = [&](auto one_line, int groups, int log, int first_x) {
-      // In a group's lines, two neighbours lie in places that the next group has too.
-      const int mask = (1 << log) - 1;
-      const char* const bias = reinterpret_cast<const char*>(memory.bias());
-      const char* const at_x[2] = {bias + x.of(first_x + (pair & mask)), bias + x.of(first_x + ((pair + 1) & mask))};
-      for (int column = pair; column < groups * 8; column += 8, to += kGroupValues) {
-        Quad values;
-        NATTEN_UNROLL
-        for (int j = 0; j < 4; j++) {
-          const int line = (decltype(one_line)::value ? column : column + j % 2) >> log;
-          values.at[j] = *reinterpret_cast<const float*>(at_x[j % 2] + y[j / 2].of(line)) * inverse;
-        }
-        *reinterpret_cast<Quad*>(to) = values;
-      }
-    };
-    // Padding is seen by no row, and so is what the last step has more.
-    const int lines = columns.line_groups();
-    int all = 2 * Steps<M>::of(columns);
-    if (all > M::kGroups) all = M::kGroups;
-    fill(std::true_type(), columns.across > 8 ? lines : all, columns.log(), 0);
-    if (columns.across > 8) fill(std::false_type(), all - lines, columns.rest_log(), 8);
-  });
-}
-
-// Where the columns of each patch lie, and how many steps it takes.
-template <class M>
-NATTEN_HD void find_columns(M& m, const WindowCall& call, const Block& block) {
-  m.columns(
-      [&](int patch) {
-        const Keys keys = keys_of(call, block, patch);
-        return block.pane_row(keys.y.first, keys.x.first);
-      },
-      [&](int patch, int column) {
-        // Of padding, the last key of a line.
-        const Columns columns = keys_of(call, block, patch).columns();
-        int ky, kx;
-        columns.place(column, &ky, &kx);
-        return (ky < columns.down ? ky : columns.down - 1) * block.pitch +
-               (kx < columns.across ? kx : columns.across - 1);
-      });
-  m.steps([&](int patch) { return Steps<M>::of(keys_of(call, block, patch).columns()); });
-}
 
 // Boxes of the next images arrive in the other stages while one is worked on; load(image, stage) starts a copy.
 template <class M>

@@ -15,6 +15,7 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <vector>
 
 #include "../kernels.h"
 #include "../table.h"
@@ -234,10 +235,16 @@ void check(const Problem& p, ScalarType type, bool with_bias, bool deterministic
   if (!lse.guards_hold()) throw Failure{"lse wrote outside its entries"};
 }
 
+// Windows of several chunks, of whose last (or first) some rows of a block see nothing.
+const std::vector<std::vector<int64_t>> kLongWindows = {{141},   {219},   {23, 23},    {27, 27},  {11, 23},
+                                                        {9, 27}, {2, 40}, {5, 10, 10}, {5, 3, 17}};
+
 Problem random_problem(std::mt19937& random) {
   const auto pick = [&](std::initializer_list<int64_t> values) { return *(values.begin() + random() % values.size()); };
   Problem p;
-  p.rank = 1 + random() % 3;
+  const std::vector<int64_t>* const window =
+      random() % 8 == 0 ? &kLongWindows[random() % kLongWindows.size()] : nullptr;
+  p.rank = window != nullptr ? static_cast<int64_t>(window->size()) : 1 + random() % 3;
   p.batch = random() % 12 == 0 ? 0 : pick({1, 1, 1, 2, 3});
   const int64_t group = pick({1, 1, 1, 1, 2, 3});
   p.kv_heads = pick({1, 1, 2, 3});
@@ -256,6 +263,11 @@ Problem random_problem(std::mt19937& random) {
                                                : pick({1, 2, 3, 3, 3, 5, 7}));
     const int64_t shortest = axis.kernel * axis.dilation;
     axis.length = shortest + random() % std::max<int64_t>(1, budget - shortest + 1);
+    if (window != nullptr) {
+      axis.dilation = 1;
+      axis.kernel = (*window)[a - (kAxes - p.rank)];
+      axis.length = axis.kernel + 2 + random() % (p.rank == 1 ? 160 : 5);
+    }
     axis.causal = any_causal && random() % 2 == 0;
     axis.stride = any_stride ? 1 + random() % axis.kernel : 1;
   }
@@ -268,6 +280,7 @@ Problem random_problem(std::mt19937& random) {
     if (axis.length == shortest) break;
     axis.length = std::max(shortest, axis.length * 3 / 4);
   }
+  if (window != nullptr && random() % 2 == 0) p.dim = p.value_dim = pick({16, 32, 64});  // whole vectors
   p.scale = random() % 4 == 0 ? 0.3 : std::pow(p.dim, -0.5);
   return p;
 }
