@@ -70,6 +70,7 @@ func TestAutocastRegionsNest(t *testing.T) {
 	s := torch.NewScope()
 	defer s.Close()
 	x := s.Randn([]int64{1, 5, 1, 4}, gotch.Float, torch.CPU)
+	s.RequiresGrad(x, true) // regions keep what they cast of leaves
 	dtype := func() gotch.DType {
 		out := s.Own(functional.NA1D(x, x, x, functional.K(3)))
 		require.NoError(t, s.Err())
@@ -80,6 +81,7 @@ func TestAutocastRegionsNest(t *testing.T) {
 		t.Skipf("libtorch %s: %v", torch.LibtorchVersion(), err) // float16 since 2.4
 	}
 	require.NoError(t, autograd.Autocast(gotch.CPU, gotch.BFloat16, func() error {
+		require.Equal(t, gotch.BFloat16, dtype())
 		require.NoError(t, autograd.Autocast(gotch.CPU, gotch.Half, func() error {
 			require.Equal(t, gotch.Half, dtype())
 			return nil

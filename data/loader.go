@@ -71,6 +71,12 @@ type slotError struct {
 	err           *SampleError
 }
 
+// Replaced tells whether sample i of the batch stands in for one that could not be
+// read.
+func (b *Batch) Replaced(i int) bool {
+	return slices.ContainsFunc(b.bad, func(e slotError) bool { return e.slot == i })
+}
+
 // Release gives the pixels back for later batches; Images is nil afterwards.
 func (b *Batch) Release() {
 	if b.Images != nil {

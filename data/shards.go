@@ -153,7 +153,7 @@ func openShards(pattern, split string, o Options) (Dataset, error) {
 			return nil, err
 		}
 		if len(own) > 0 {
-			return NewShards(own, 0, o)
+			return allShards(own, o)
 		}
 	}
 	paths, err := findShards(pattern, "train")
@@ -169,7 +169,7 @@ func openShards(pattern, split string, o Options) (Dataset, error) {
 			return nil, err
 		}
 		if len(own) > 0 { // a validation split exists: nothing is held out
-			return NewShards(paths, 0, o)
+			return allShards(paths, o)
 		}
 	}
 	all, err := NewShards(paths, 0, o)
@@ -181,6 +181,15 @@ func openShards(pattern, split string, o Options) (Dataset, error) {
 		return nil, errors.Join(err, all.Close())
 	}
 	return ds, nil
+}
+
+// allShards is NewShards whose failure is no dataset at all.
+func allShards(paths []string, o Options) (Dataset, error) {
+	s, err := NewShards(paths, 0, o)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // findShards expands a pattern for one split: brace ranges, then wildcards.

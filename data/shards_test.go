@@ -64,6 +64,15 @@ func TestShards(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, 12, train.Len(), "with a val split nothing is held out")
 
+	whole, err := os.ReadFile(filepath.Join(dir, "val-000.tar"))
+	require.NoError(t, err)
+	put(t, whole[:700], dir, "val-000.tar")
+	none, err := Open(t.Context(), dir, "val", o)
+	require.Error(t, err)
+	require.Nil(t, none, "no dataset at all, which nobody would close")
+	require.NoError(t, Close(none))
+	put(t, whole, dir, "val-000.tar")
+
 	numbered := filepath.Join(dir, "{split}-{000..002}.tar")
 	_, err = Open(t.Context(), numbered, "val", o)
 	assert.ErrorContains(t, err, "val-001.tar of "+numbered+" is missing", "some are not all")

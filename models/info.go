@@ -2,6 +2,7 @@ package models
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 
@@ -92,6 +93,34 @@ func ConfigFor(name string, c *checkpoint.Checkpoint) (Config, error) {
 			config.NumClasses = head.Shape()[0]
 		}
 	}))
+}
+
+// InfoFor is InfoOf for a checkpoint whose variant the caller names: what the file
+// says of itself stays, and may not say otherwise; where it says nothing, the
+// name does, with the published recipe's preparation of pictures. An empty name
+// makes it InfoOf.
+func InfoFor(name string, c *checkpoint.Checkpoint) (*Info, error) {
+	info, err := InfoOf(c)
+	switch {
+	case name == "" || err != nil && !errors.Is(err, ErrUnnamed):
+		return info, err
+	case err == nil && info.Config.Name == name:
+		return info, nil
+	case err == nil && info.Config.Name != "":
+		return nil, fmt.Errorf("models: %s says that it is a %s, not a %s: name no model", c.Path, info.Config.Name, name)
+	}
+	config, err := ConfigFor(name, c)
+	if err != nil {
+		return nil, err
+	}
+	if err := config.Describes(c.Tensors); err != nil {
+		return nil, fmt.Errorf("models: %s is no %s: %w", c.Path, name, err)
+	}
+	named := &Info{Config: config, Preprocess: config.Preprocess()}
+	if info != nil { // a configuration without a variant's name
+		named.Classes, named.Preprocess = info.Classes, info.Preprocess
+	}
+	return named, nil
 }
 
 // InfoOf reads what a checkpoint says about its model: metadata that this

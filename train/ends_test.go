@@ -1,7 +1,10 @@
 package train_test
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -122,4 +125,62 @@ func TestInterruptedEvaluation(t *testing.T) {
 		kinds += row.Kind[:1]
 	}
 	require.Equal(t, "ttette", kinds)
+}
+
+// Weights that give no number are not kept, and the run says so.
+func TestRunThatLearnsNothing(t *testing.T) {
+	c := smallRun(t, imageFolder(t, 16, 12, 4))
+	require.NoError(t, c.Read([]byte("max_steps: 3\nexperiment: one")))
+	_, err := train.Run(context.Background(), c, train.RunOptions{Prepare: func(l *train.Loop) error {
+		spoiled(l, func(int) bool { return true })
+		return nil
+	}})
+	require.ErrorContains(t, err, "nothing was learnt that could be saved: the last 3 steps gave no finite loss")
+	require.NoFileExists(t, filepath.Join(c.Output, "one", train.BestFile))
+	require.NoFileExists(t, filepath.Join(c.Output, "one", train.LastFile))
+}
+
+// A picture that cannot be read counts nowhere, nor does another in its place.
+func TestEvaluationLeavesOutTheUnreadable(t *testing.T) {
+	dir := imageFolder(t, 16, 12, 4)
+	c := smallRun(t, dir)
+	require.NoError(t, c.Read([]byte("max_bad_samples: 2")))
+	whole, err := train.Run(context.Background(), c, train.RunOptions{})
+	require.NoError(t, err)
+	p, err := train.OpenPredictor(whole.Checkpoint, train.PredictorOptions{})
+	require.NoError(t, err)
+	defer p.Close()
+	measure := func() *train.Evaluation {
+		pictures, err := p.OpenData(context.Background(), c, nil)
+		require.NoError(t, err)
+		bad := 0
+		e, err := p.EvaluateOn(context.Background(), c, pictures, train.EvaluateOptions{OnBad: func(*data.SampleError) { bad++ }})
+		require.NoError(t, err)
+		require.Equal(t, bad, e.Unreadable)
+		return e
+	}
+	before := measure()
+	require.Equal(t, []int{12, 0}, []int{before.Images, before.Unreadable})
+	broken := filepath.Join(dir, "val", "blue", "0.png")
+	picture, err := os.ReadFile(broken)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(broken, picture[:50], 0o600))
+	after := measure()
+	require.Equal(t, []int{11, 1}, []int{after.Images, after.Unreadable})
+	require.InDelta(t, before.Loss*12, after.Loss*11, 12, "one loss less")
+	require.NotEqual(t, before.Loss, after.Loss)
+}
+
+// A head of more classes than the data has is one for these data.
+func TestInitialCheckpointWithMoreClassesKeepsItsHead(t *testing.T) {
+	c := smallRun(t, imageFolder(t, 16, 12, 4))
+	require.NoError(t, c.Read([]byte("num_classes: 7\nmax_steps: 1")))
+	first, err := train.Run(context.Background(), c, train.RunOptions{})
+	require.NoError(t, err)
+	c.InitialCheckpoint = first.Checkpoint
+	var log bytes.Buffer
+	_, err = train.Run(context.Background(), c, train.RunOptions{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	require.NoError(t, err)
+	require.Contains(t, log.String(), "initial checkpoint")
+	require.NotContains(t, log.String(), "head.weight")
 }

@@ -21,11 +21,12 @@ var (
 
 // Evaluation is what Evaluate measures.
 type Evaluation struct {
-	Images  int
-	Loss    float64 // mean cross-entropy, nothing smoothed
-	Top1    float64 // percent of images whose label has the highest logit
-	Top5    float64 // percent whose label is among the five highest (all, where there are fewer)
-	Seconds float64
+	Images     int
+	Unreadable int     // pictures that were left out
+	Loss       float64 // mean cross-entropy, nothing smoothed
+	Top1       float64 // percent of images whose label has the highest logit
+	Top5       float64 // percent whose label is among the five highest (all, where there are fewer)
+	Seconds    float64
 }
 
 // ImagesPerSecond is the speed of the evaluation.
@@ -65,6 +66,11 @@ func (e *Evaluator) Run(ctx context.Context) (*Evaluation, error) {
 			return nil, fmt.Errorf("train: evaluation, batch %d: %w", b.Number, err)
 		}
 		for i, label := range b.Labels {
+			if b.Replaced(i) { // another picture, which counts in its own place
+				result.Unreadable++
+				continue
+			}
+			result.Images++
 			loss += losses[i]
 			for place, class := range ranked[i] {
 				if class == label {
@@ -75,18 +81,18 @@ func (e *Evaluator) Run(ctx context.Context) (*Evaluation, error) {
 				}
 			}
 		}
-		result.Images += len(b.Labels)
 		if e.OnBatch != nil {
 			e.OnBatch(b, ranked, losses)
 		}
 		b.Release()
 	}
 	if e.Sum != nil {
-		values := []float64{float64(result.Images), loss, top1, top5}
+		values := []float64{float64(result.Images), loss, top1, top5, float64(result.Unreadable)}
 		if err := e.Sum(values); err != nil {
 			return nil, err
 		}
 		result.Images, loss, top1, top5 = int(values[0]), values[1], values[2], values[3]
+		result.Unreadable = int(values[4])
 	}
 	if result.Images == 0 {
 		return nil, fmt.Errorf("train: evaluation: no images")

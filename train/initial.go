@@ -22,7 +22,7 @@ func (r *run) initialWeights() error {
 	defer file.Close()
 	match := checkpoint.MatchOptions{}
 	if info, err := models.InfoOf(file); err == nil && len(info.Classes) > 0 {
-		match.NewHead = !slices.Equal(info.Classes, r.classes)
+		match.NewHead = !slices.Equal(info.Classes, r.classNames())
 	}
 	report, err := r.model.Load(file, &match)
 	if err != nil {

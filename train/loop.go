@@ -249,7 +249,7 @@ func (l *Loop) epoch(ctx context.Context) (whole bool, err error) {
 	}
 	for b, err := range l.Source.Epoch(source, l.State.Epoch, l.State.Batch) {
 		if err != nil {
-			if ctx.Err() != nil {
+			if source.Err() != nil { // that is what the source says
 				l.State.Interrupted = true
 				return false, nil
 			}

@@ -199,6 +199,7 @@ type memory struct {
 	BestEpoch   int           `json:"best_epoch"`
 	BestStep    int           `json:"best_step"`
 	Evaluated   int           `json:"evaluated_step"`
+	EvaluatedAt int           `json:"evaluated"` // epoch; checkpoints had no step before 2026-11-29
 	Kept        int           `json:"kept_step"`
 	Trained     time.Duration `json:"trained_ns"`
 	TrainedOn   int64         `json:"trained_images"`
@@ -256,6 +257,10 @@ func (r runPart) LoadState(s *state.Section) error {
 	l, c := &r.loop.State, r.clock
 	l.Epoch, l.Batch, l.Step, l.Images, l.Loss = m.Epoch, m.Batch, m.Step, m.Images, float64(m.Loss)
 	l.Skipped, l.SkippedInRow = m.Skipped, m.SkippedRow
+	if m.EvaluatedAt > 0 && m.EvaluatedAt == m.Epoch && m.Batch == 0 {
+		m.Evaluated = m.Step
+	}
+	r.recorded = m.Metrics
 	r.bestEpoch, r.bestStep, r.evaluated, r.kept = m.BestEpoch, m.BestStep, m.Evaluated, m.Kept
 	r.trained, r.images, r.before = m.Trained, m.TrainedOn, m.Elapsed
 	c.loss, c.steps, c.images, c.elapsed = float64(m.ClockLoss), m.ClockSteps, m.ClockImages, m.ClockTime

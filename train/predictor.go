@@ -45,7 +45,7 @@ func OpenPredictor(path string, o PredictorOptions) (*Predictor, error) {
 		return nil, err
 	}
 	defer file.Close()
-	card, err := describe(file, o.Model)
+	card, err := readCard(file, o.Model)
 	if err != nil {
 		return nil, err
 	}
@@ -77,18 +77,6 @@ func OpenPredictor(path string, o PredictorOptions) (*Predictor, error) {
 		return nil, err
 	}
 	return p, nil
-}
-
-// describe finds out what model a checkpoint holds; a name overrides the file.
-func describe(file *checkpoint.Checkpoint, name string) (*Card, error) {
-	if name == "" {
-		return readCard(file)
-	}
-	config, err := models.ConfigFor(name, file)
-	if err != nil {
-		return nil, err
-	}
-	return &Card{Info: models.Info{Config: config, Preprocess: config.Preprocess()}}, nil
 }
 
 // Close drops the model.

@@ -109,10 +109,21 @@ func (r *run) findResume() error {
 		return err
 	}
 	r.folder, r.resumed = from.Folder, from.Folder != ""
+	r.keepPlace()
 	if from.Checkpoint != "" {
 		r.from, err = state.Open(from.Checkpoint)
 	}
 	return err
+}
+
+// keepPlace leaves a run that goes on where and what it is called: its folder stays.
+func (r *run) keepPlace() {
+	if !r.resumed {
+		return
+	}
+	if saved, err := config.Load(filepath.Join(r.folder, ConfigFile)); err == nil {
+		r.config.Output, r.config.Experiment = saved.Output, saved.Experiment
+	}
 }
 
 func (r *run) locate(resume string) (from origin, err error) {
@@ -187,9 +198,7 @@ func (r *run) restore() error {
 			return fmt.Errorf("train: resume: %w", err)
 		}
 	}
-	s := &r.loop.State
-	r.saved = s.Step
-	r.options.Log.Info("resuming", "folder", r.folder, "step", s.Step, "epoch", s.Epoch, "batch", s.Batch)
+	r.saved = r.loop.State.Step
 	return nil
 }
 

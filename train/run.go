@@ -41,7 +41,7 @@ func Run(ctx context.Context, c *config.Config, o RunOptions) (*Summary, error) 
 		return nil, err
 	}
 	own := *c // what the environment decides is not the caller's to see
-	r := &run{config: &own, options: o, started: time.Now()}
+	r := &run{config: &own, options: o, started: time.Now(), kept: -1}
 	defer r.close()
 	s, err := r.all(ctx)
 	r.leave(err)
@@ -55,9 +55,10 @@ func (r *run) all(ctx context.Context) (*Summary, error) {
 		return nil, err
 	}
 	if done, err := r.finished(); done != nil || err != nil {
-		return done, err // nothing has been written so far
+		return done, err
 	}
-	if err := inOrder(ctx, r.makeFolder, r.buildEvaluator, r.addHooks, r.restore); err != nil {
+	// Nothing is written before all of the checkpoint has been taken up.
+	if err := inOrder(ctx, r.buildEvaluator, r.addHooks, r.restore, r.makeFolder); err != nil {
 		return nil, err
 	}
 	if r.options.Prepare != nil {
@@ -113,16 +114,17 @@ type run struct {
 	loop       *Loop
 	evaluator  *Evaluator // nil: none
 
-	folder  string
-	metrics *record.Book
-	rows    []record.Row // that metrics has
-	saved   int          // step of the last checkpoint
+	folder   string
+	metrics  *record.Book
+	recorded int64        // bytes of metrics that belong to what was restored
+	rows     []record.Row // that metrics has
+	saved    int          // step of the last checkpoint
 
 	clock     *stepClock
 	trained   time.Duration // on images
 	images    int64
 	evaluated int         // step of the last evaluation
-	kept      int         // step of the last file of weights
+	kept      int         // step of the last file of weights, -1: none
 	best      *Evaluation // of bestEpoch and bestStep
 	bestEpoch int         // epochs completed
 	bestStep  int

@@ -43,6 +43,9 @@ func (r *run) makeFolder() (err error) {
 		err := r.makeOwnFolder()
 		return r.folder, err
 	})
+	if at := &r.loop.State; err == nil && at.Step > 0 {
+		r.options.Log.Info("resuming", "folder", r.folder, "step", at.Step, "epoch", at.Epoch, "batch", at.Batch)
+	}
 	return err
 }
 
@@ -88,12 +91,6 @@ func (r *run) newFolder() error {
 // reopenFolder makes the folder of an earlier run this one's: records end where
 // the checkpoint was made, and what a killed process left half-written goes.
 func (r *run) reopenFolder() error {
-	memory := memory{}
-	if r.from != nil {
-		if err := r.from.Section(sectionRun).Value(&memory); err != nil {
-			return err
-		}
-	}
 	if err := r.checkpoints().RemoveStale(); err != nil {
 		return err
 	}
@@ -107,7 +104,7 @@ func (r *run) reopenFolder() error {
 		return fmt.Errorf("train: run folder: %w", err)
 	}
 	path := filepath.Join(r.folder, MetricsFile)
-	if err := record.Rewind(path, memory.Metrics); err != nil {
+	if err := record.Rewind(path, r.recorded); err != nil {
 		return err
 	}
 	var err error

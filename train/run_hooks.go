@@ -72,6 +72,10 @@ func (c *stepClock) step(_ context.Context, l *Loop) error {
 	c.images += images
 	c.elapsed += took
 	c.epochSteps++
+	if state.SkippedInRow > 0 {
+		r.options.Log.Warn("step left out: its loss or its gradients are no finite numbers", "step", state.Step,
+			"in_a_row", state.SkippedInRow, "at_most", l.MaxSkipped)
+	}
 	if rate := float64(images) / max(took.Seconds(), 1e-9); c.rate == 0 {
 		c.rate = rate
 	} else {
@@ -188,7 +192,7 @@ func (r *run) evaluateNow(ctx context.Context, l *Loop) error {
 	}
 	result, err := r.evaluator.Run(ctx)
 	if err != nil {
-		if ctx.Err() != nil { // interrupted: what is trained is saved at the end
+		if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) { // interrupted: what is trained is saved at the end
 			state.Interrupted = true
 			return nil
 		}
@@ -204,7 +208,7 @@ func (r *run) evaluateNow(ctx context.Context, l *Loop) error {
 	}); err != nil {
 		return err
 	}
-	better := r.best == nil || result.Top1 > r.best.Top1
+	better := finite(result.Loss) && state.SkippedInRow == 0 && (r.best == nil || result.Top1 > r.best.Top1)
 	if better {
 		r.best, r.bestEpoch, r.bestStep = result, state.Epoch, state.Step
 		if err := r.save(BestFile, result.Top1); err != nil {
@@ -237,6 +241,9 @@ func (r *run) epochLoss(epoch int) float64 {
 
 // save writes the present weights.
 func (r *run) save(name string, top1 float64) error {
+	if r.loop.State.SkippedInRow > 0 { // weights that give no number are not worth keeping
+		return nil
+	}
 	if name == LastFile {
 		r.kept = r.loop.State.Step
 	}
@@ -268,7 +275,6 @@ func (r *run) saveAtEnd(ctx context.Context, l *Loop) error {
 		}
 	}
 	switch {
-	case state.Step == 0:
 	case !state.Interrupted && r.evaluator != nil && r.evaluated != state.Step:
 		if err := r.averaged(func() error { return r.evaluateNow(ctx, l) }); err != nil {
 			return err
@@ -277,6 +283,9 @@ func (r *run) saveAtEnd(ctx context.Context, l *Loop) error {
 		if err := r.averaged(func() error { return r.save(LastFile, 0) }); err != nil {
 			return err
 		}
+	}
+	if r.kept < 0 {
+		return fmt.Errorf("nothing was learnt that could be saved: the last %d steps gave no finite loss (a lower lr may help)", state.SkippedInRow)
 	}
 	return r.saveCurve()
 }

@@ -17,13 +17,16 @@ type Summary struct {
 	Checkpoint string `json:"checkpoint"` // the weights to use: the best, or the last where nothing was evaluated
 	Curve      string `json:"curve"`
 	Samples    string `json:"samples,omitempty"`
+	// Evaluated tells whether there was an evaluation.
+	Evaluated bool `json:"evaluated"`
 	// TestAccuracy is the top-1 accuracy of Checkpoint in percent, BestEpoch the
 	// number of whole epochs behind it, BestStep that of steps.
 	TestAccuracy    float64 `json:"test_accuracy"`
 	TestTop5        float64 `json:"test_top5"`
 	BestEpoch       int     `json:"best_epoch"`
 	BestStep        int     `json:"best_step"`
-	Epochs          int     `json:"epochs"` // completed
+	BestPartial     bool    `json:"best_partial,omitempty"` // within an epoch
+	Epochs          int     `json:"epochs"`                 // completed
 	Steps           int     `json:"steps"`
 	ImagesPerSecond float64 `json:"images_per_second"` // of training, evaluation apart
 	FLOPsPerImage   float64 `json:"flops_per_image"`   // of training: forward, backward, recomputation
@@ -47,8 +50,9 @@ func (r *run) finish() (*Summary, error) {
 		Skipped: at.Skipped, Processes: r.world(), Rank: r.rank(), Reductions: r.group.Reductions(),
 		ResidentBytes: procmem.Resident(), Interrupted: at.Interrupted, StopReason: at.StopReason,
 	}
-	if r.best != nil {
+	if s.Evaluated = r.best != nil; s.Evaluated {
 		s.Checkpoint, s.BestEpoch, s.BestStep = filepath.Join(r.folder, BestFile), r.bestEpoch, r.bestStep
+		s.BestPartial = r.bestStep%r.loop.StepsPerEpoch() != 0
 		s.TestAccuracy, s.TestTop5 = r.best.Top1, r.best.Top5
 	}
 	if r.trained > 0 {

@@ -51,9 +51,10 @@ func (c *Card) metadata() (map[string]string, error) {
 	return m, nil
 }
 
-// readCard reads what a checkpoint says about itself.
-func readCard(file *checkpoint.Checkpoint) (*Card, error) {
-	info, err := models.InfoOf(file)
+// readCard reads what a checkpoint says about itself; a name is of a variant that
+// it does not say, see models.InfoFor.
+func readCard(file *checkpoint.Checkpoint, name string) (*Card, error) {
+	info, err := models.InfoFor(name, file)
 	if err != nil {
 		return nil, err
 	}

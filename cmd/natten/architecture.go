@@ -78,13 +78,14 @@ func newArchitecture(name, model, size string) (*architecture, error) {
 	if r.Model == "" {
 		r.Model = string(r.Config.Family)
 	}
-	r.Height, r.Width = r.Config.ImageSize, r.Config.ImageSize
-	if size != "" {
-		var err error
-		if r.Height, r.Width, err = parseSize(size); err != nil {
-			return nil, err
-		}
+	c := flopsCase{name: r.Model, config: r.Config, height: r.Config.ImageSize, width: r.Config.ImageSize}
+	if err := c.change(size, 0, 0); err != nil {
+		return nil, err
 	}
+	if err := c.countable(1); err != nil {
+		return nil, err
+	}
+	r.Config, r.Height, r.Width = c.config, c.height, c.width
 	return r, r.measure()
 }
 
@@ -94,7 +95,7 @@ func infoOfFile(path, model string) (*models.Info, error) {
 		return nil, err
 	}
 	defer file.Close()
-	return describeFile(file, model)
+	return models.InfoFor(model, file)
 }
 
 // parseSize reads "384" or "256x192", height first.

@@ -40,6 +40,9 @@ func init() {
 					}
 					return a.emit(report, func(w io.Writer) { _ = report.Write(w) })
 				}
+				if given := changed(cmd, "batch", "size", "steps", "profile"); len(given) > 0 {
+					return fmt.Errorf("--%s is of a whole model: give --model too", given[0])
+				}
 				var err error
 				if o.Shapes, err = bench.Select(set); err != nil {
 					return err

@@ -57,6 +57,7 @@ type convertResult struct {
 	Tensors    int    `json:"tensors"`
 	Parameters int64  `json:"elements"`
 	Bytes      int64  `json:"bytes"`
+	Lost       string `json:"lost,omitempty"` // what IN says and OUT cannot hold
 }
 
 func (a *app) convert(in, out string, o convertOptions) error {
@@ -83,7 +84,7 @@ func (a *app) convert(in, out string, o convertOptions) error {
 		_, err := models.InfoOf(file)
 		return err
 	}
-	info, err := describeFile(file, o.model)
+	info, err := models.InfoFor(o.model, file)
 	if err != nil && (layout != checkpoint.LayoutOfficial || !errors.Is(err, models.ErrUnnamed)) {
 		return err
 	}
@@ -98,6 +99,9 @@ func (a *app) convert(in, out string, o convertOptions) error {
 		err = models.Write(out, file.Tensors, *info, models.SaveOptions{Layout: layout})
 	case r.OutFormat == string(checkpoint.FormatTorch):
 		err = checkpoint.SaveTorch(out, file.Tensors)
+		if info != nil && file.Format != checkpoint.FormatTorch {
+			r.Lost = "a .pth file keeps no model's name, classes, picture size and normalisation"
+		}
 	default:
 		metadata := maps.Clone(file.Metadata) // what else the file said of itself goes along
 		delete(metadata, models.ScriptInfo)
@@ -120,23 +124,10 @@ func (a *app) convert(in, out string, o convertOptions) error {
 	return a.emit(r, func(w io.Writer) {
 		fmt.Fprintf(w, "%s (%s, %s layout) -> %s (%s, %s layout): %d tensors, %s\n", in, r.InFormat, r.InLayout,
 			out, r.OutFormat, r.OutLayout, r.Tensors, progress.Bytes(r.Bytes))
+		if r.Lost != "" {
+			fmt.Fprintln(w, r.Lost)
+		}
 	})
-}
-
-// describeFile is what a file says about its model, or what a variant's name
-// says; nil with ErrUnnamed where neither is known.
-func describeFile(file *checkpoint.Checkpoint, name string) (*models.Info, error) {
-	if name == "" {
-		return models.InfoOf(file)
-	}
-	config, err := models.ConfigFor(name, file)
-	if err != nil {
-		return nil, err
-	}
-	if err := config.Describes(file.Tensors); err != nil {
-		return nil, fmt.Errorf("%s is no %s: %w", file.Path, name, err)
-	}
-	return &models.Info{Config: config, Preprocess: config.Preprocess()}, nil
 }
 
 // sameFile reports whether both paths lead to one existing file or folder.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ type evalResult struct {
 	Model           string        `json:"model"`
 	Checkpoint      string        `json:"checkpoint"`
 	Images          int           `json:"images"`
+	Unreadable      int           `json:"unreadable"` // pictures left out
 	TestAccuracy    float64       `json:"test_accuracy"`
 	TestTop5        float64       `json:"test_top5"`
 	Loss            record.Number `json:"loss"`
@@ -51,6 +53,9 @@ func init() {
 					return err
 				}
 				if len(args) == 1 {
+					if dir != "" {
+						return fmt.Errorf("the data is %s and --data-dir %s: give one", args[0], dir)
+					}
 					dir = args[0]
 				}
 				if dataset != "" || dir != "" {
@@ -60,16 +65,18 @@ func init() {
 					cfg.ValSplit = split
 				}
 				if cmd.Flags().Changed("batch-size") {
-					if batch < 1 {
-						return fmt.Errorf("--batch-size is %d, want at least 1", batch)
+					if batch < 0 {
+						return fmt.Errorf("--batch-size is %d, want at least 1 (0: as in the run)", batch)
 					}
-					cfg.ValBatch = batch
+					cfg.ValBatch = cmp.Or(batch, cfg.ValBatch)
 				}
-				cfg.Workers, cfg.AMP, cfg.AMPDType = workers, amp, "bfloat16"
+				cfg.Workers = workers
+				if cmd.Flags().Changed("amp") {
+					cfg.AMP, cfg.AMPDType = amp, "bfloat16"
+				}
 				if err := cfg.Check(); err != nil {
 					return err
 				}
-				a.bar.Start("evaluating")
 				done := 0
 				pictures, err := p.OpenData(cmd.Context(), cfg, a.bar.Fetching())
 				if errors.Is(err, data.ErrNoSplit) {
@@ -79,10 +86,11 @@ func init() {
 					return err
 				}
 				defer data.Close(pictures)
+				a.bar.Start("evaluating")
 				result, err := p.EvaluateOn(cmd.Context(), cfg, pictures, train.EvaluateOptions{
 					OnBatch: func(b *data.Batch, _ [][]int64, _ []float64) {
 						done += len(b.Labels)
-						a.bar.Update(int64(done), 0, fmt.Sprintf("%d images  mem %s", done, progress.Bytes(procmem.Resident())))
+						a.bar.Update(int64(done), int64(pictures.Len()), fmt.Sprintf("%d images  mem %s", done, progress.Bytes(procmem.Resident())))
 					},
 					OnBad: a.unreadable,
 				})
@@ -90,10 +98,13 @@ func init() {
 					return err
 				}
 				out := evalResult{
-					Model: p.Card.Config.Name, Checkpoint: file, Images: result.Images, TestAccuracy: result.Top1, TestTop5: result.Top5,
+					Model: p.Card.Config.Name, Checkpoint: file, Images: result.Images, Unreadable: result.Unreadable, TestAccuracy: result.Top1, TestTop5: result.Top5,
 					Loss: record.Number(result.Loss), ImagesPerSecond: result.ImagesPerSecond(), Seconds: result.Seconds,
 				}
 				return a.emit(out, func(w io.Writer) {
+					if out.Unreadable > 0 {
+						fmt.Fprintf(w, "%d pictures could not be read and are left out\n", out.Unreadable)
+					}
 					fmt.Fprintf(w, "%s on %d images: top-1 %.2f%%, top-5 %.2f%%, loss %.4f, %.0f images/s\n",
 						out.Model, out.Images, out.TestAccuracy, out.TestTop5, out.Loss, out.ImagesPerSecond)
 				})
@@ -108,7 +119,7 @@ func init() {
 		flags.StringVar(&split, "split", "", "split to measure on: val, test, train; empty: the run's, or val")
 		flags.IntVarP(&batch, "batch-size", "b", 0, "images at a time; 0: as in the run")
 		flags.IntVarP(&workers, "workers", "j", 0, "goroutines that decode; 0: as many as cores")
-		flags.BoolVar(&amp, "amp", false, "bfloat16, where the processor has it")
+		flags.BoolVar(&amp, "amp", false, "bfloat16, where the processor has it; else as in the run")
 		if err := c.MarkFlagRequired("checkpoint"); err != nil {
 			panic(err)
 		}

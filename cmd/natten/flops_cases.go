@@ -2,6 +2,7 @@ package main
 
 import (
 	"archive/zip"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -99,8 +100,9 @@ func looksLikeFile(name string) bool {
 // fromFile is the model of a checkpoint, or a TorchScript file itself.
 func (o *flopsOptions) fromFile(path string) (*flopsCase, error) {
 	if o.model == "" {
-		if is, size := scriptFile(path); is {
-			return &flopsCase{name: filepath.Base(path), script: path, height: size, width: size}, nil
+		if is, said := scriptFile(path); is {
+			size := said.Preprocess.ImageSize
+			return &flopsCase{name: filepath.Base(path), script: path, config: said.Config, height: size, width: size}, nil
 		}
 	}
 	file, err := checkpoint.Open(path, nil)
@@ -108,7 +110,7 @@ func (o *flopsOptions) fromFile(path string) (*flopsCase, error) {
 		return nil, err
 	}
 	defer file.Close()
-	info, err := describeFile(file, o.model)
+	info, err := models.InfoFor(o.model, file)
 	if err != nil {
 		return nil, err
 	}
@@ -116,12 +118,12 @@ func (o *flopsOptions) fromFile(path string) (*flopsCase, error) {
 	return &flopsCase{name: filepath.Base(path), config: info.Config, height: size, width: size}, nil
 }
 
-// scriptFile tells a TorchScript archive from other files, and the picture size
-// that natten export noted in it (0: none).
-func scriptFile(path string) (is bool, size int64) {
+// scriptFile tells a TorchScript archive from other files, and what natten export
+// noted in it.
+func scriptFile(path string) (is bool, said models.Info) {
 	archive, err := zip.OpenReader(path)
 	if err != nil {
-		return false, 0
+		return false, said
 	}
 	defer archive.Close()
 	for _, file := range archive.File {
@@ -131,14 +133,12 @@ func scriptFile(path string) (is bool, size int64) {
 			is = true
 		case "extra/" + models.ScriptInfo:
 			if in, err := file.Open(); err == nil {
-				var said struct{ Preprocess models.Preprocess }
 				_ = json.NewDecoder(io.LimitReader(in, 1<<24)).Decode(&said) // an unreadable note is none
-				size = said.Preprocess.ImageSize
 				in.Close()
 			}
 		}
 	}
-	return is, size
+	return is, said
 }
 
 // change applies what-ifs.
@@ -241,14 +241,17 @@ func (c *flopsCase) count(o *flopsOptions) (*flops.Report, error) {
 	return flops.Count(m, image, append(options, flops.WithVariables(vs))...)
 }
 
-// inputs are those of a script: as given, or a batch of colour pictures.
+// inputs are those of a script: as given, or a batch of pictures.
 func (c *flopsCase) inputs(o *flopsOptions) ([]*ts.Tensor, error) {
 	given := o.inputs
+	if len(given) > 0 && o.batch != 1 {
+		return nil, fmt.Errorf("--batch is %d, and --input says the sizes: give one of the two", o.batch)
+	}
 	if len(given) == 0 {
 		if c.height == 0 {
 			return nil, fmt.Errorf("%s does not say what it takes: --input 1x3x224x224, or --size for pictures", c.name)
 		}
-		given = []string{fmt.Sprintf("%dx3x%dx%d", o.batch, c.height, c.width)}
+		given = []string{fmt.Sprintf("%dx%dx%dx%d", o.batch, cmp.Or(c.config.InChans, 3), c.height, c.width)}
 	}
 	var inputs []*ts.Tensor
 	for _, text := range given {

@@ -43,6 +43,12 @@ func init() {
 			Example: "  natten info nat_tiny --size 384\n  natten info runs/x/best.safetensors",
 			Args:    cobra.MaximumNArgs(1),
 			RunE: func(cmd *cobra.Command, args []string) error {
+				if given := changed(cmd, "models", "config", "why"); len(given) > 1 || len(given) == 1 && len(args) == 1 {
+					return fmt.Errorf("--%s stands alone", given[0])
+				}
+				if given := changed(cmd, "size", "model"); len(given) > 0 && len(args) == 0 {
+					return fmt.Errorf("--%s is of a model: name one", given[0])
+				}
 				switch {
 				case len(args) == 1:
 					return a.describeModel(args[0], model, size)

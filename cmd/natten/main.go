@@ -82,3 +82,6 @@ func oneLine(err error) string {
 type interruption struct{ signal os.Signal }
 
 func (i *interruption) Error() string { return i.signal.String() }
+
+// Is makes it what it is to those who look for the end of a context.
+func (i *interruption) Is(target error) bool { return target == context.Canceled }

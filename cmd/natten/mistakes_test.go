@@ -1,7 +1,9 @@
 package main
 
 import (
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,7 +35,7 @@ func TestOwnPicturesWithAPreset(t *testing.T) {
 }
 
 // TestMistakes walks through what goes wrong with a run at hand: every time one
-// line, exit code 1, and no file that was not there before.
+// line, exit code 1, and no file that is not as it was before.
 func TestMistakes(t *testing.T) {
 	dir, output := folder(t), t.TempDir()
 	_, stderr, code := natten(t, smallTraining(dir, output, "--experiment", "run", "--quiet")...)
@@ -50,7 +52,7 @@ func TestMistakes(t *testing.T) {
 	require.NoError(t, os.WriteFile(cut, whole[:100_000], 0o600))
 	flat := filepath.Join(dir, "train")
 
-	before := list(t, output)
+	before := sumsBelow(t, output)
 	for _, c := range []struct {
 		want string
 		args []string
@@ -58,6 +60,8 @@ func TestMistakes(t *testing.T) {
 		{"there is no " + run + "2: give the folder of a run (such as " + run + ")", []string{"train", "--resume", run + "2"}},
 		{"is at epoch 2, and the end is epoch 1", []string{"train", "--resume", run, "--epochs", "1"}},
 		{"--epochs 3 or more", []string{"train", "--resume", run, "--epochs", "1"}},
+		{"batch_size 4, this run has 1 with 2", []string{"train", "--resume", run, "--epochs", "3", "-b", "2"}},
+		{"train: resume: ", []string{"train", "--resume", run, "--epochs", "3", "--model", "nat_mini"}},
 		{"experiment is ../x, want a folder's name", smallTraining(dir, output, "--experiment", "../x")},
 		{"16 samples do not fill one batch of 17", smallTraining(dir, output, "--batch-size", "17")},
 		{"a batch of 4 images of 60000x60000 is more than 2^31 values", smallTraining(dir, output, "--img-size", "60000")},
@@ -79,6 +83,15 @@ func TestMistakes(t *testing.T) {
 		{"did you mean fashion-mnist?", []string{"eval", "--checkpoint", best, "--dataset", "fashion_mnist"}},
 		{"100000 threads, want 1 to 1024", []string{"eval", "--checkpoint", best, "--threads", "100000"}},
 
+		{"says that it is a nat_nano_28, not a dinat_mini: name no model", []string{"predict", "--checkpoint", best, "--model", "dinat_mini", picture}},
+		{"says that it is a nat_nano_28", []string{"convert", best, at("x.pth"), "--model", "nat_mini"}},
+		{"--at is the token for --attention", []string{"predict", "--checkpoint", best, "--at", "0,0", picture}},
+		{"--models stands alone", []string{"info", "nat_mini", "--models"}},
+		{"--size is of a model", []string{"info", "--size", "384"}},
+		{"more than can be counted", []string{"info", "nat_tiny", "--size", "100000000"}},
+		{"--batch is of a whole model", []string{"bench", "--batch", "4"}},
+		{"[model dtype]", []string{"bench", "--model", "nat_mini", "--dtype", "bfloat16"}},
+		{"give one", []string{"eval", "--checkpoint", best, dir, "--data-dir", dir}},
 		{"--at is \"2,3\"", []string{"predict", "--checkpoint", best, "--attention", at("a.png"), "--at", "2,3", picture}},
 		{"want a name that ends in .png", []string{"predict", "--checkpoint", best, "--attention", at("a.jpg"), picture}},
 
@@ -111,12 +124,12 @@ func TestMistakes(t *testing.T) {
 		require.Contains(t, stderr, c.want, c.args)
 		require.Equal(t, 1, strings.Count(stderr, "\n"), stderr)
 	}
-	require.Equal(t, before, list(t, output))
+	require.Equal(t, before, sumsBelow(t, output))
 
 	stdout, stderr, code := natten(t, "train", "--resume", run)
 	require.Zero(t, code, stderr)
 	require.Contains(t, stdout, "Nothing is left to train: "+run+" is at epoch 2")
-	require.Equal(t, before, list(t, output))
+	require.Equal(t, before, sumsBelow(t, output))
 	stdout, _, code = natten(t, "eval", "--checkpoint", best, "-b", "1000000000", "--quiet")
 	require.Zero(t, code, "a batch is not larger than what there is")
 	require.Contains(t, stdout, "on 16 images")
@@ -130,15 +143,20 @@ func TestMistakes(t *testing.T) {
 	require.Contains(t, report.Lacks, "truncated?")
 }
 
-// list is every path below a folder.
-func list(t *testing.T, dir string) []string {
+// sumsBelow are the checksums of every file below a folder.
+func sumsBelow(t *testing.T, dir string) map[string]string {
 	t.Helper()
-	var paths []string
-	require.NoError(t, filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
-		paths = append(paths, path)
+	sums := map[string]string{}
+	require.NoError(t, filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			sums[path] = ""
+			return err
+		}
+		data, err := os.ReadFile(path)
+		sums[path] = fmt.Sprintf("%x", sha256.Sum256(data))
 		return err
 	}))
-	return paths
+	return sums
 }
 
 func TestEnvAsJSON(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gonatten/gonatten/data"
+	"github.com/gonatten/gonatten/internal/atomicfile"
 	"github.com/gonatten/gonatten/train"
 )
 
@@ -44,8 +45,17 @@ func init() {
 					for line := range strings.Lines(strings.TrimSpace(string(text))) {
 						o.Classes = append(o.Classes, strings.TrimSpace(line))
 					}
+					if len(o.Classes) == 0 {
+						return fmt.Errorf("--classes: %s names no class", classes)
+					}
+				}
+				if given := changed(cmd, "at"); len(given) > 0 && o.attention == "" {
+					return fmt.Errorf("--at is the token for --attention: give that too")
 				}
 				if o.attention != "" {
+					if err := atomicfile.Check(o.attention); err != nil {
+						return fmt.Errorf("--attention: %w", err)
+					}
 					if len(pictures) != 1 {
 						return fmt.Errorf("--attention draws one picture, %d are given", len(pictures))
 					}
@@ -114,7 +124,10 @@ func (a *app) predict(ctx context.Context, pictures []string, o predictOptions) 
 	}
 	err = a.emit(map[string]any{"model": p.Card.Config.Name, "pictures": results}, func(w io.Writer) { printGuesses(w, results) })
 	if err == nil && failed == 0 && o.attention != "" {
-		return drawAttention(p, pictures[0], o.at, o.attention)
+		if err = drawAttention(p, pictures[0], o.at, o.attention); err == nil {
+			a.log.Info("attention drawn", "file", o.attention)
+		}
+		return err
 	}
 	if err == nil && failed > 0 {
 		err = fmt.Errorf("%d of %d pictures could not be read: %s", failed, len(results), firstError(results))
@@ -173,7 +186,7 @@ func printGuesses(w io.Writer, results []pictureGuesses) {
 	for _, r := range results {
 		fmt.Fprintln(w, r.Picture)
 		if r.Error != "" {
-			fmt.Fprintln(w, "  cannot be read")
+			fmt.Fprintln(w, "  cannot be read:", r.Error)
 		}
 		for _, g := range r.Guesses {
 			bar := ""

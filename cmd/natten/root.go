@@ -107,6 +107,16 @@ func flagError(c *cobra.Command, err error) error {
 	return err
 }
 
+// changed are those of the flags that the command line sets.
+func changed(c *cobra.Command, flags ...string) (given []string) {
+	for _, name := range flags {
+		if c.Flags().Changed(name) {
+			given = append(given, name)
+		}
+	}
+	return given
+}
+
 // subcommands are added by their files' init, so that a file is all it takes.
 var subcommands []func(*app) *cobra.Command
 

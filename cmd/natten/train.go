@@ -116,9 +116,9 @@ func printSummary(w io.Writer, s *train.Summary) {
 	if s.Interrupted {
 		fmt.Fprintf(w, "Stopped after %d epochs and %d steps; what was learnt is saved.\n", s.Epochs, s.Steps)
 	}
-	if s.BestStep > 0 {
+	if s.Evaluated || s.BestEpoch > 0 { // summaries told no more than the epoch before 2026-11-29
 		when := fmt.Sprintf("epoch %d of %d", s.BestEpoch, s.Epochs)
-		if s.BestEpoch == 0 {
+		if s.BestPartial {
 			when = fmt.Sprintf("step %d of %d", s.BestStep, s.Steps)
 		}
 		fmt.Fprintf(w, "Test accuracy  %.2f%% (top-5 %.2f%%), after %s\n", s.TestAccuracy, s.TestTop5, when)
@@ -128,6 +128,14 @@ func printSummary(w io.Writer, s *train.Summary) {
 		progress.Duration(time.Duration(s.Seconds*float64(time.Second))))
 	fmt.Fprintf(w, "Saved          %s\n", s.Checkpoint)
 	fmt.Fprintf(w, "Curve          %s\n", s.Curve)
+	if s.Skipped > 0 {
+		fmt.Fprintf(w, "Left out       %d steps without a finite loss and finite gradients\n", s.Skipped)
+	}
+	if s.Interrupted {
+		fmt.Fprintf(w, "\nTo go on:\n  %s train --resume %s\n", program(), quote(s.Folder))
+	} else {
+		fmt.Fprintf(w, "\nAll of it on one page:\n  %s report %s\n", program(), quote(s.Folder))
+	}
 	if s.Samples != "" {
 		fmt.Fprintf(w, "\nTry it on some pictures that it was not trained on:\n  %s predict --checkpoint %s %s\n",
 			program(), quote(s.Checkpoint), quote(filepath.Clean(s.Samples)))

@@ -11,7 +11,7 @@ package config
 // the flag, with - for _), short (a one-letter flag), default, help, and section
 // on the first field of each.
 type Config struct {
-	DataDir    string  `section:"Data" key:"data_dir" help:"image folder (DIR/train/CLASS/*.jpg, DIR/val/CLASS/*.jpg), tar shards ('DIR/train-*.tar'), or the folder of a named dataset"`
+	DataDir    string  `section:"Data" key:"data_dir" help:"image folder (DIR/train/CLASS/*.jpg, DIR/val/CLASS/*.jpg), tar shards (DIR/train-*.tar and val-*.tar, or 'DIR/{split}-*.tar'), or the folder of a named dataset"`
 	Dataset    string  `key:"dataset" help:"named dataset: fashion-mnist, mnist, cifar10, cifar100, imagenet (data_dir has its train and val); empty: data_dir says it"`
 	TrainSplit string  `key:"train_split" default:"train" help:"split to train on"`
 	ValSplit   string  `key:"val_split" default:"val" help:"split to evaluate on; empty: no evaluation"`
@@ -91,7 +91,7 @@ type Config struct {
 	LRCycleDecay    float64 `key:"lr_cycle_decay" default:"0.5" help:"height of each cycle by that of the one before"`
 	LRCycleLimit    int     `key:"lr_cycle_limit" default:"1" help:"cycles"`
 	LRKDecay        float64 `key:"lr_k_decay" default:"1" help:"exponent on time (cosine, linear, poly)"`
-	MaxSkipped      int     `key:"max_skipped_steps" default:"3" help:"steps in a row that are skipped because their loss is not finite; one more ends the run"`
+	MaxSkipped      int     `key:"max_skipped_steps" default:"3" help:"steps in a row that are skipped because their loss, or the norm of their gradients, is not finite; one more ends the run"`
 	MaxSteps        int     `key:"max_steps" default:"0" help:"stop after so many optimizer steps, however far the schedule; 0: no limit"`
 
 	DistTimeout float64 `section:"Processes" key:"dist_timeout" default:"600" help:"seconds that processes wait for each other"`

@@ -40,6 +40,9 @@ func newEvidence(classes, keep int) *evidence {
 
 func (e *evidence) add(b *data.Batch, ranked [][]int64, losses []float64) {
 	for i, label := range b.Labels {
+		if b.Replaced(i) {
+			continue
+		}
 		guess := int(ranked[i][0])
 		e.images++
 		if int(label) >= len(e.counts) || guess >= len(e.counts) {
@@ -112,10 +115,18 @@ func (p *page) addEvidence(e *evidence, classes []string, result *train.Evaluati
 	}
 	slices.SortStableFunc(p.Pairs, func(a, b Pair) int { return b.Count - a.Count })
 	p.Pairs = p.Pairs[:min(len(p.Pairs), 10)]
-	p.Matrix, p.Numbers = len(classes) <= maxMatrix, len(classes) <= maxNumbers
-	for i, row := range e.counts {
+	var seen []int // classes that have pictures or were guessed: a model may know many more
+	for i := range classes {
+		if totals[i]+guessed[i] > 0 {
+			seen = append(seen, i)
+		}
+	}
+	p.Matrix, p.Numbers = len(seen) <= maxMatrix, len(seen) <= maxNumbers
+	for _, i := range seen {
+		row := e.counts[i]
 		line := ClassRow{Name: classes[i], Images: totals[i], Recall: percent(row[i], totals[i]), Precision: percent(row[i], guessed[i])}
-		for j, n := range row {
+		for _, j := range seen {
+			n := row[j]
 			c := Cell{Count: n, Share: percent(n, totals[i]), Right: i == j,
 				Hint: fmt.Sprintf("%s taken for %s: %d of %d", classes[i], classes[j], n, totals[i])}
 			strength := c.Share / 100
