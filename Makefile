@@ -64,7 +64,7 @@ build: ready ## build the library and the natten command (the first time also go
 test: build test-setup test-csrc ## build, vet and run all tests
 	$(IN_ENV) go vet ./...
 	$(IN_ENV) go test -p $(WORKERS) -timeout 20m \
-	  $$([ build/tested -nt build/lib/libnatten.so ] || echo -count=1) ./...
+	  $$([ -z "$$(find build/lib -name '*.so' -newer build/tested 2>&1)" ] || echo -count=1) ./...
 	@touch build/tested
 
 test-setup:
@@ -122,10 +122,11 @@ fmt: ## format the Go and C++ sources
 # Does not build as another user: what stands in build/ is what is installed.
 install: ## install command, libraries, header and pkg-config file under PREFIX
 	@[ -x bin/natten ] && [ -f build/natten.pc ] || $(MAKE) build
+	@case "$(PREFIX)" in *[!A-Za-z0-9_./+=@~-]*|[!/]*) echo "PREFIX is '$(PREFIX)': want an absolute path without special characters" >&2; exit 1;; esac
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/lib/pkgconfig \
 	  $(DESTDIR)$(PREFIX)/share/gonatten
 	install -m 755 bin/natten $(DESTDIR)$(PREFIX)/bin
-	install -m 755 build/lib/* $(DESTDIR)$(PREFIX)/lib
+	install -m 755 build/lib/*.so $(DESTDIR)$(PREFIX)/lib
 	install -m 644 csrc/natten.h $(DESTDIR)$(PREFIX)/include
 	sed 's|@PREFIX@|$(PREFIX)|' build/natten.pc > $(DESTDIR)$(PREFIX)/lib/pkgconfig/natten.pc
 	sed 's|$(CURDIR)/build/lib|$(PREFIX)/lib|' build/env.sh > $(DESTDIR)$(PREFIX)/share/gonatten/env.sh

@@ -45,15 +45,20 @@ struct BiasGradient {
   }
 };
 
-// `channel` [B, *spatial, H] behind the last dimension of `t`.
-inline Tensor with_channel(const Tensor& t, const Tensor& channel) {
-  return at::cat({t, channel.to(t.scalar_type()).expand(t.sizes().slice(0, t.dim() - 1)).unsqueeze(-1)}, -1);
+// `channel` [B, *spatial, H] behind the last dimension of `t`, and zeros behind it: `count` in all.
+inline Tensor with_channel(const Tensor& t, const Tensor& channel, int64_t count) {
+  const Tensor one = channel.to(t.scalar_type()).expand(t.sizes().slice(0, t.dim() - 1)).unsqueeze(-1);
+  if (count == 1) return at::cat({t, one}, -1);
+  std::vector<int64_t> rest = t.sizes().vec();
+  rest.back() = count - 1;
+  return at::cat({t, one, at::zeros(rest, t.options())}, -1);
 }
 
 inline bool deterministic() { return at::globalContext().deterministicAlgorithms(); }
 
-// Kernels: the functions of cpu/kernels.h as static members; empty, which makes the results' memory; and Guard,
-// constructed with the device of the tensors and alive while a kernel is called.
+// Kernels: the functions of cpu/kernels.h as static members; empty, which makes the results' memory; kPiece, of so many
+// bytes the rows of a head dim should be multiples; and Guard, constructed with the device of the tensors and alive
+// while a kernel is called.
 template <class Kernels>
 struct Operators {
   // The second result may be undefined where it is not wanted.
@@ -98,15 +103,18 @@ struct Operators {
                                                                 const OptionalTensor& dlse) {
     Problem problem = check_na_backward("_na_backward", dout_, q_, k_, v_, rpb, out_, lse,
                                         {kernel_size, dilation, is_causal, stride}, scale, dlse);
+    int64_t added = 0;
     if (has(dlse)) {
       // The kernels subtract dout . out from each query's dout . v. A gradient of the log-sum-exp adds to that: it
       // enters as one more channel, in which out is -dlse, dout is 1 and v is 0.
-      problem.value_dim++;
+      added = std::max<int64_t>(1, Kernels::kPiece / q_.element_size());
+      problem.value_dim += added;
       problem.delta_of_out = true;
     }
-    const Tensor q = rows(q_), k = rows(k_), v = has(dlse) ? with_channel(v_, at::zeros({}, v_.options())) : rows(v_);
-    const Tensor dout = has(dlse) ? with_channel(dout_, at::ones({}, dout_.options())) : rows(dout_);
-    const Tensor out = has(dlse) ? with_channel(out_, dlse->neg()) : rows(out_);
+    const Tensor q = rows(q_), k = rows(k_),
+                 v = has(dlse) ? with_channel(v_, at::zeros({}, v_.options()), added) : rows(v_);
+    const Tensor dout = has(dlse) ? with_channel(dout_, at::ones({}, dout_.options()), added) : rows(dout_);
+    const Tensor out = has(dlse) ? with_channel(out_, dlse->neg(), added) : rows(out_);
     const Tensor bias = bias_of(rpb, q.scalar_type());
     Tensor dq = Kernels::empty(q.sizes(), q.options());
     Tensor dk = Kernels::empty(k.sizes(), k.options());

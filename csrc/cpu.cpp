@@ -10,6 +10,7 @@ struct CPUKernels {
   struct Guard {
     explicit Guard(c10::Device) {}
   };
+  static constexpr int64_t kPiece = 1;
   static constexpr auto empty = &cpu::empty_result;
   static constexpr auto na_forward = &cpu::na_forward;
   static constexpr auto na_backward = &cpu::na_backward;

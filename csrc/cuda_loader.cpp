@@ -27,6 +27,7 @@ void* opened = nullptr;  // libnatten_cuda.so, once its table is taken
 // What the table's functions look like to backend::Operators.
 struct CUDAKernels {
   using Guard = c10::DeviceGuard;
+  static constexpr int64_t kPiece = 16;
   static at::Tensor empty(at::IntArrayRef sizes, const at::TensorOptions& options) { return at::empty(sizes, options); }
   template <class... Arguments>
   static void na_forward(const Arguments&... arguments) {
@@ -92,7 +93,8 @@ std::string open_cuda() {
   void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) return std::string("the CUDA kernels are not built (make CUDA=1): ") + dlerror();
   const auto find = reinterpret_cast<decltype(&natten_cuda_table)>(dlsym(library, "natten_cuda_table"));
-  if (find == nullptr || find()->version != cuda::kTableVersion) return path + " is of another version of this library";
+  if (find == nullptr || find()->version != cuda::kTableVersion)
+    return path + " is of another version of this library: make build CUDA=1";
   table = find();
   opened = library;
   // Registered for the life of the process.
@@ -137,6 +139,14 @@ char* natten_cuda_why(int rank, const int64_t* axes, int64_t batch, int64_t head
                       int operation, int device, char** text) {
   return natten::capi::guard([&] {
     TORCH_CHECK(natten::table != nullptr, "there are no CUDA kernels here: ", natten::status());
+    TORCH_CHECK(rank >= 1 && rank <= natten::kAxes, "natten_cuda_why: rank is ", rank, ", want 1 to 3");
+    TORCH_CHECK(batch >= 1 && heads >= 1 && dim >= 1, "natten_cuda_why: batch, heads and dim are ", batch, ", ", heads,
+                " and ", dim, ", want at least 1");
+    for (int a = 0; a < rank; a++) {
+      TORCH_CHECK(axes[3 * a + 1] >= 1 && axes[3 * a + 2] >= 1 && axes[3 * a] / axes[3 * a + 2] >= axes[3 * a + 1],
+                  "natten_cuda_why: axis ", a, " has ", axes[3 * a], " tokens, kernel_size ", axes[3 * a + 1],
+                  " and dilation ", axes[3 * a + 2], ", want kernel_size * dilation within the axis");
+    }
     natten::Problem p;
     p.rank = rank;
     p.batch = batch;

@@ -1,6 +1,6 @@
 // Index mathematics of the CUDA kernels beyond problem.h: tokens from numbers,
 // rows of views, and the inverse of a window. Host and device alike; 64 bits
-// throughout. test/index_test.cpp runs it at sizes that no memory holds.
+// throughout. check_index in test/tile_test.cpp runs it at sizes that no memory holds.
 #pragma once
 
 #include "../problem.h"

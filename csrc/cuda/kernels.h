@@ -6,16 +6,20 @@
 
 #include <c10/core/ScalarType.h>
 
+#include <cstdint>
 #include <string>
 
 #include "../cpu/kernels.h"
 
 namespace natten::cuda {
 
-constexpr int kTableVersion = 3;
+// Of what both libraries must have alike: a sum of the headers that say it (csrc/Makefile).
+#ifdef NATTEN_TABLE_VERSION
+constexpr uint64_t kTableVersion = NATTEN_TABLE_VERSION;
+#endif
 
 struct Table {
-  int version;
+  uint64_t version;
   decltype(&cpu::na_forward) na_forward;
   decltype(&cpu::na_backward) na_backward;
   decltype(&cpu::qk_forward) qk_forward;

@@ -46,6 +46,9 @@ void sum_bias(cudaStream_t stream, const Problem& p, Type type, const View& weig
 
 }  // namespace naive
 
+// What the code of this library that runs on the current device was compiled for, as a compute capability.
+int code_version();
+
 // out[i] = sum over parts of partial[part][i], in order.
 void sum_parts(cudaStream_t stream, Type type, int64_t parts, int64_t count, const void* partial, void* out);
 

@@ -297,4 +297,14 @@ void sum_parts(cudaStream_t stream, Type type, int64_t parts, int64_t count, con
   }
 }
 
+// All files are compiled for the same devices: one kernel tells for all.
+int code_version() {
+  cudaFuncAttributes attributes;
+  if (cudaFuncGetAttributes(&attributes, naive::sum_parts_kernel<float>) == cudaSuccess) {
+    return attributes.ptxVersion;
+  }
+  cudaGetLastError();  // it is told, and need not be found by the next call
+  return 0;
+}
+
 }  // namespace natten::cuda

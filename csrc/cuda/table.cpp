@@ -4,10 +4,12 @@
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAFunctions.h>
+#include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 #include <torch/version.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <limits>
 #include <string>
@@ -64,6 +66,17 @@ int attribute(cudaDeviceAttr which, int device) {
   int value = 0;
   C10_CUDA_CHECK(cudaDeviceGetAttribute(&value, which, device));
   return value;
+}
+
+// code_version, asked once for each device.
+int code_of(int device) {
+  static std::vector<std::atomic<int>> known(c10::cuda::device_count());
+  std::atomic<int>& code = known.at(static_cast<size_t>(device));
+  if (code == 0) {
+    const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device));
+    code = code_version();
+  }
+  return code;
 }
 
 int capability_of(int device) {
@@ -132,6 +145,7 @@ Class class_of(const Problem& p, c10::ScalarType type, Operation operation, bool
                         near_weights && near(p, views),
                         ascending(p, type, views),
                         capability_of(device),
+                        code_of(device),
                         attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
                         dense(p, lse)};
   const char* const forced = backward ? std::getenv("NATTEN_BACKEND") : forced_class();
@@ -234,6 +248,7 @@ std::string why(const Problem& p, c10::ScalarType type, bool bias, int operation
                         p.tokens() * p.heads * row < int64_t{1} << 31,
                         true,
                         capability(device),
+                        code_of(device),
                         attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
                         true};
   std::string text;

@@ -96,9 +96,10 @@ void run_with_bias_gradient(cudaStream_t stream, TileCall call, Type type, Pass 
 
 const char* refuses(const Request& r, Operation operation, bool bias, bool bias_gradient) {
   const bool wide = r.type != Type::kHalf && r.type != Type::kBFloat16;
-  if (r.capability < 75) return "the device has no tensor cores that it uses (compute capability below 7.5)";
-  if (r.capability < 80 && r.type == Type::kBFloat16) return "bfloat16 needs compute capability 8.0";
-  if (r.capability < 80 && wide) return "float32 and float64 need compute capability 8.0";
+  if (usable(r) < 75)
+    return "the device or this build is of compute capability below 7.5: no tensor cores that it uses";
+  if (usable(r) < 80 && r.type == Type::kBFloat16) return "bfloat16 needs a device and a build of 8.0";
+  if (usable(r) < 80 && wide) return "float32 and float64 need a device and a build of 8.0";
   const int piece = 16 / element_size(r.type);
   if (r.p.dim % piece != 0 || r.p.value_dim % piece != 0) return "rows of a head dim do not fill pieces of 16 bytes";
   const int64_t dim = std::max(r.p.dim, r.p.value_dim);

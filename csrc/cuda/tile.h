@@ -15,10 +15,16 @@ struct Request {
   bool aligned;      // every tensor lies on 16 bytes, rows apart by multiples of them
   bool near;         // every tensor's images span less than 2^31 elements
   bool ascending;    // every stride that is used is positive and below 2^40 bytes
-  int capability;    // major * 10 + minor
+  int capability;    // of the device, major * 10 + minor
+  int code;          // what the code that runs there was compiled for: less, where it is made of an older device's PTX
   int shared_limit;  // bytes of shared memory a block may have
   bool dense_lse;    // lse lies as batch, tokens, heads without gaps
 };
+
+// What both offer: kernels for more are empty in code for less.
+inline int usable(const Request& request) {
+  return request.code < request.capability ? request.code : request.capability;
+}
 
 namespace tile {
 

@@ -30,7 +30,7 @@
 
 namespace natten::cuda {
 
-// One call, as all three kernels take it. Strides of q, k, v, out, dout and the gradients are multiples of 16 bytes.
+// One call, as all passes take it. Strides of q, k, v, out, dout and the gradients are multiples of 16 bytes.
 struct TileCall {
   Problem p;
   Tiling tiling;

@@ -160,7 +160,7 @@ const char* too_large(const Request& r, WindowPass pass) {
 
 const char* refuses_forward(const Request& r) {
   if (r.type != Type::kHalf && r.type != Type::kBFloat16) return "the dtype is neither float16 nor bfloat16";
-  if (r.capability < 80) return "the device has no asynchronous copies (compute capability below 8.0)";
+  if (usable(r) < 80) return "the device or this build is of compute capability below 8.0: no asynchronous copies";
   if (r.p.rank != 2) return "the rank is not 2";
   if (r.p.dim != r.p.value_dim || (r.p.dim != 32 && r.p.dim != 64)) return "the head dims are not 32 or 64";
   if (!r.aligned) return "a tensor is not aligned to 16 bytes";

@@ -28,7 +28,7 @@ at_least() {
 # Not every script uses all of these.
 # shellcheck disable=SC2034
 {
-  repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+  repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
   cache=${GONATTEN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/gonatten}
   libtorch_version=${LIBTORCH_VERSION:-2.11.0}
   torch=$cache/libtorch/$libtorch_version/torch
@@ -44,7 +44,7 @@ fi
 # The paths become compiler flags and make variables, which cannot quote.
 for place in "$cache" "$torch" "$repo"; do
   case $place in
-    *[!A-Za-z0-9_./+=@,:~-]*) fail "the path '$place' has a space or special character; move it, or set GONATTEN_CACHE" ;;
+    *[!A-Za-z0-9_./+=@~-]*) fail "the path '$place' has a space or special character (or a comma or colon, which the linker takes for an end); move it, or set GONATTEN_CACHE" ;;
     /*) ;;
     *) fail "the path '$place' is relative; give GONATTEN_CACHE as an absolute path" ;;
   esac

@@ -31,12 +31,12 @@ check_cxx() {
   local compiler=${CXX:-g++} found="there is none"
   # shellcheck disable=SC2086 # CXX may hold a launcher: "ccache g++"
   if found=$($compiler -dumpfullversion -dumpversion 2>/dev/null); then
-    at_least "$found" 9 && return
+    at_least "$found" 10 && return
     found="$compiler is $found"
   else
     found="$compiler does not run"
   fi
-  lack "g++ 9 or newer is missing ($found)" "apt-get install g++" "dnf install gcc-c++" "xcode-select --install"
+  lack "g++ 10 or newer is missing ($found)" "apt-get install g++" "dnf install gcc-c++" "xcode-select --install"
 }
 
 check_make() {
