@@ -184,3 +184,13 @@ func TestInitialCheckpointWithMoreClassesKeepsItsHead(t *testing.T) {
 	require.Contains(t, log.String(), "initial checkpoint")
 	require.NotContains(t, log.String(), "head.weight")
 }
+
+// The recipe's twenty epochs of warm-up are all of a run of three.
+func TestWarmUpWithoutEndIsTold(t *testing.T) {
+	c := smallRun(t, imageFolder(t, 16, 12, 4))
+	require.NoError(t, c.Read([]byte("warmup_epochs: 20\nmax_steps: 1")))
+	var log bytes.Buffer
+	_, err := train.Run(context.Background(), c, train.RunOptions{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	require.NoError(t, err)
+	require.Contains(t, log.String(), "never leaves its warm-up")
+}

@@ -44,6 +44,10 @@ func (r *run) buildLoop() error {
 		r.loop.ClipNorm = c.ClipGrad
 	}
 	r.loop.Schedule, r.loop.Epochs, err = learningRate(c, r.loop.StepsPerEpoch())
+	if c.WarmupEpochs > 0 && c.WarmupEpochs >= float64(c.Epochs) && r.leads() {
+		r.options.Log.Warn("the learning rate never leaves its warm-up: warmup_epochs reaches the end of the schedule",
+			"warmup_epochs", c.WarmupEpochs, "epochs", c.Epochs, "cooldown_epochs", c.CooldownEpochs)
+	}
 	return err
 }
 

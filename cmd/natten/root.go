@@ -42,7 +42,7 @@ func (a *app) root() *cobra.Command {
 		PersistentPreRunE: func(*cobra.Command, []string) error {
 			a.start()
 			if a.threads < 0 {
-				return fmt.Errorf("--threads is %d, want at least 1", a.threads)
+				return fmt.Errorf("--threads is %d, want at least 1 (0: libtorch's choice)", a.threads)
 			} else if a.threads > 0 {
 				return torch.SetThreads(a.threads)
 			}
@@ -50,7 +50,7 @@ func (a *app) root() *cobra.Command {
 		},
 	}
 	flags := root.PersistentFlags()
-	flags.BoolVar(&a.json, "json", false, "print one JSON object on standard output")
+	flags.BoolVar(&a.json, "json", false, "print one JSON value on standard output")
 	flags.IntVar(&a.threads, "threads", 0, "threads inside an operator; 0: libtorch's choice")
 	flags.BoolVar(&a.quiet, "quiet", false, "no progress on standard error")
 	root.SetGlobalNormalizationFunc(config.Normalize)

@@ -19,8 +19,9 @@ func init() {
 			Short: "Check operators, layers and models on this machine against reference files",
 			Long: "Run the reference files in DIR on this machine's devices and in its dtypes, forward and backward,\n" +
 				"and print the largest absolute and relative error of each case. Fails when any exceeds its limit\n" +
-				"or a file is damaged. DIR has one or more of the folders ops, modules, models and hf.",
-			Example: "  natten verify golden\n  natten verify golden --dtype float32 --device cuda --json",
+				"or a file is damaged. DIR has one or more of the folders ops, modules, models and hf; a checkout of this\n" +
+				"project has one, verify/testdata/golden.",
+			Example: "  natten verify verify/testdata/golden\n  natten verify golden --dtype float32 --device cuda --json",
 			Args:    cobra.ExactArgs(1),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				o, err := verifyOptions(dtypes, devices)
