@@ -14,17 +14,25 @@ class BiasSums {
 
  public:
   BiasSums(const RowPlan& plan, const BiasTable<E>& bias)
-      : plan_(plan), bias_(bias), member_size_(bias.patterns * bias.rows * bias.kernel * W) {}
+      : plan_(plan), bias_(bias), table_size_(bias.rows * bias.kernel * W) {}
 
   void reset() {
-    lanes_.reset(bias_.heads.per_key * member_size_);
-    clear();
+    const int64_t size = bias_.tables(bias_.heads.per_key) * table_size_;
+    lanes_.reset(size);
+    std::fill(lanes_.data(), lanes_.data() + size, E(0));
+    folded_.assign(bias_.heads.per_key * plan_.lines * bias_.entries, E(0));
+    rows_.set_all(bias_.rows);
+  }
+
+  // Before a block.
+  void turn_to(const Stop& stop) {
+    if (bias_.by_tile) rows_.set(stop.block);
   }
 
   // The slopes of a tile's chunk, rows kScoresRow apart, of [slot][lanes].
   void add(const Block& block, const Chunk& chunk, const Tile& tile, int64_t member, const E* slopes) {
     const int64_t row_size = (block.stacked ? W : bias_.kernel) * W;
-    E* const table = lanes_.data() + member * member_size_ + tile.pattern * bias_.rows * bias_.kernel * W;
+    E* const table = table_of(tile, member);
     for (int64_t s = chunk.first_step; s < chunk.first_step + chunk.step_count; ++s) {
       const Step& step = block.steps[s];
       for (int i = step.low; i < step.high; ++i) {
@@ -36,6 +44,10 @@ class BiasSums {
       }
     }
   }
+  // After a tile's chunks.
+  void finish_tile(const Tile& tile, int64_t member) {
+    if (bias_.by_tile) fold(tile, member);
+  }
 
   // At a unit's end. The next unit goes on adding where it is of the same heads, unless sums are by unit.
   void finish_unit(const Stop& stop, const Stop* next, bool by_unit, std::vector<E>& sums) {
@@ -46,34 +58,41 @@ class BiasSums {
   }
 
  private:
-  // Folds the lanes' sums into [member][line][entry] and starts again.
-  void hand_over(std::vector<E>& sums) {
-    sums.assign(bias_.heads.per_key * plan_.lines * bias_.entries, E(0));
-    const E* at = lanes_.data();
-    for (int64_t member = 0; member < bias_.heads.per_key; ++member) {
-      for (int64_t pattern = 0; pattern < bias_.patterns; ++pattern) {
-        const Tile& tile = plan_.tiles[plan_.patterns[pattern]];
-        for (int64_t row = 0; row < bias_.rows; ++row) {
-          for (int64_t t = 0; t < bias_.kernel; ++t, at += W) {
-            for (int l = 0; l < tile.lanes; ++l) {
-              const Position& position = plan_.positions[tile.first + l];
-              if (t >= position.count) continue;
-              sums[(member * plan_.lines + position.line) * bias_.entries + row * bias_.row_entries + position.bias +
-                   t] += at[l];
-            }
-          }
-        }
-      }
-    }
-    clear();
+  E* table_of(const Tile& tile, int64_t member) const {
+    return lanes_.data() + bias_.table_of(tile.pattern, member) * table_size_;
   }
 
-  void clear() { std::fill(lanes_.data(), lanes_.data() + bias_.heads.per_key * member_size_, E(0)); }
+  // Hands over the sums by [member][line][entry] and starts again.
+  void hand_over(std::vector<E>& sums) {
+    for (int64_t member = 0; member < bias_.heads.per_key && !bias_.by_tile; ++member) {
+      for (const int tile : plan_.patterns) fold(plan_.tiles[tile], member);
+    }
+    sums = folded_;
+    std::fill(folded_.begin(), folded_.end(), E(0));
+  }
+
+  // Adds the sums of a tile's lanes to their entries and clears them.
+  void fold(const Tile& tile, int64_t member) {
+    for (const int64_t row : rows_) {
+      E* at = table_of(tile, member) + row * bias_.kernel * W;
+      for (int64_t t = 0; t < bias_.kernel; ++t, at += W) {
+        for (int l = 0; l < tile.lanes; ++l) {
+          const Position& position = plan_.positions[tile.first + l];
+          if (t >= position.count) continue;
+          folded_[(member * plan_.lines + position.line) * bias_.entries + row * bias_.row_entries + position.bias +
+                  t] += at[l];
+        }
+        S::store(at, S::zero());
+      }
+    }
+  }
 
   const RowPlan& plan_;
   const BiasTable<E>& bias_;
-  const int64_t member_size_;
+  const int64_t table_size_;
+  BiasRows rows_;
   Buffer<E> lanes_;
+  std::vector<E> folded_;
 };
 
 // by_unit: what BiasSums handed over at the end of a unit, or nothing.

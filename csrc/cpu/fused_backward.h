@@ -130,7 +130,8 @@ class BackwardWorker {
     }
     score_plan_.set(stop.block, score_keys_, [&](int64_t s) { return rows_[s]; });
     slope_plan_.set(stop.block, score_values_, [&](int64_t s) { return rows_[s] + v_at_; });
-    bias_.turn_to(stop.row_group);
+    bias_.turn_to(stop);
+    if (call_.bias_gradient) bias_sums_.turn_to(stop);
   }
   int64_t turns(const Stop& stop) const { return stop.block.turns<S>(2, sum_turns<S>(stop.block.rows, channels_)); }
   void finish_unit(const Stop& stop, const Stop* next) {
@@ -154,6 +155,7 @@ class BackwardWorker {
 
   void run_tile(const Stop& stop, const Tile& tile, int64_t member) {
     const Block& block = stop.block;
+    bias_.turn_to(tile, member);
     Output<E, T> output{};
     const bool whole = block.chunks.size() == 1 && !p_.delta_of_out;
     for (int i = 0; i < block.rows; ++i) {
@@ -201,6 +203,7 @@ class BackwardWorker {
       scatter_tile<S>(dv_sums_.data() + first, count, start, value_channels_, weights_.data(), dout_natural_.data(),
                       tile.lanes);
     }
+    if (call_.bias_gradient) bias_sums_.finish_tile(tile, member);
   }
 
   void join_seams(const Units& units, int64_t first_unit) {

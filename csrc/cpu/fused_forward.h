@@ -146,7 +146,7 @@ class ForwardWorker {
                        (step.count + Sums::kWidth - 1) / Sums::kWidth, step.low, step.high});
     }
     score_plan_.set(stop.block, keys_.score_keys(), [&](int64_t s) { return keys_.row(s); });
-    bias_.turn_to(stop.row_group);
+    bias_.turn_to(stop);
   }
   void plan_prefetch(const Stop& stop, Prefetch& prefetch) const { keys_.plan_prefetch(stop, prefetch); }
   int64_t turns(const Stop& stop) const { return stop.block.turns<S>(1, sum_turns<S>(stop.block.rows, channels_)); }
@@ -154,6 +154,7 @@ class ForwardWorker {
 
   void run_tile(const Stop& stop, const Tile& tile, int64_t member) {
     const Block& block = stop.block;
+    bias_.turn_to(tile, member);
     Output<E, T> output{};
     output.offset = call_.out.at.data() + tile.first;
     output.offset_row = block.lane_step(1, W);

@@ -1,8 +1,8 @@
 // What the general drivers share: the loop over one neighborhood, vector helpers
 // that the compiler turns into SIMD, and the bias gradient's deterministic sum.
 //
-// The general drivers take one query (or one key) at a time. They serve every
-// configuration; the tiled drivers serve those that models use.
+// The general drivers take one query (or one key) at a time, on machines whose
+// instruction set has no tiled drivers here.
 #pragma once
 
 #include <ATen/Parallel.h>

@@ -6,12 +6,13 @@
 // which the linker would merge with everybody's, csrc/Makefile keeps to the set.
 #pragma once
 
-#include "general_fused.h"
-#include "general_unfused.h"
 #ifdef NATTEN_TILED
 #include "simd_double.h"
 #include "tiled.h"
 #include "unfused.h"
+#else
+#include "general_fused.h"
+#include "general_unfused.h"
 #endif
 #include "table.h"
 
@@ -34,15 +35,11 @@ void with_type(c10::ScalarType type, const Run& run) {
 }
 
 #ifdef NATTEN_TILED
-// False: not for the tiled drivers; nothing was done.
 template <class T>
-bool unfused(const Problem& p, const UnfusedCall<T>& call, bool deterministic) {
+void unfused(const Problem& p, const UnfusedCall<T>& call, bool deterministic) {
   using S = Simd<acc_t<T>>;
-  if (is_empty(p)) return false;
   const RowPlan plan = plan_of<S>(p, deterministic);
-  if (!bias_fits<acc_t<T>>(p, plan, call.rpb != nullptr || call.drpb != nullptr)) return false;
   tiled_unfused<S, T>(p, plan, call, units_of(p, plan, threads_of(deterministic)), deterministic);
-  return true;
 }
 #endif
 
@@ -51,9 +48,10 @@ void forward(const Problem& p, c10::ScalarType type, const View& q, const View& 
   with_type(type, [&](auto zero) {
     using T = decltype(zero);
 #ifdef NATTEN_TILED
-    if (tiled_forward<T>(p, q, k, v, rpb, out, lse)) return;
-#endif
+    tiled_forward<T>(p, q, k, v, rpb, out, lse);
+#else
     general_forward<T>(p, q, k, v, rpb, out, lse);
+#endif
   });
 }
 
@@ -63,9 +61,10 @@ void backward(const Problem& p, c10::ScalarType type, const View& q, const View&
   with_type(type, [&](auto zero) {
     using T = decltype(zero);
 #ifdef NATTEN_TILED
-    if (tiled_backward<T>(p, {q, k, v, out, lse, dout, dq, dk, dv}, rpb, drpb, deterministic)) return;
-#endif
+    tiled_backward<T>(p, {q, k, v, out, lse, dout, dq, dk, dv}, rpb, drpb, deterministic);
+#else
     general_backward<T>(p, q, k, v, rpb, out, lse, dout, dq, dk, dv, drpb);
+#endif
   });
 }
 
@@ -76,9 +75,10 @@ void qk(const Problem& p, c10::ScalarType type, const View& q, const View& k, co
     UnfusedCall<T> call;
     call.queries = q, call.keys = k, call.dim = p.dim, call.factor = static_cast<acc_t<T>>(p.scale);
     call.rpb = rpb, call.dots = logits, call.missing = -std::numeric_limits<acc_t<T>>::infinity();
-    if (unfused(p, call, false)) return;
-#endif
+    unfused(p, call, false);
+#else
     general_qk<T>(p, q, k, rpb, logits);
+#endif
   });
 }
 
@@ -90,9 +90,10 @@ void qk_gradient(const Problem& p, c10::ScalarType type, const View& q, const Vi
     UnfusedCall<T> call;
     call.queries = q, call.keys = k, call.dim = p.dim, call.factor = static_cast<acc_t<T>>(p.scale);
     call.weights = dlogits, call.query_sums = dq, call.key_sums = dk, call.drpb = drpb;
-    if (unfused(p, call, deterministic)) return;
-#endif
+    unfused(p, call, deterministic);
+#else
     general_qk_gradient<T>(p, q, k, dlogits, dq, dk, drpb);
+#endif
   });
 }
 
@@ -102,9 +103,10 @@ void av(const Problem& p, c10::ScalarType type, const View& attention, const Vie
 #ifdef NATTEN_TILED
     UnfusedCall<T> call;
     call.keys = v, call.dim = p.value_dim, call.weights = attention, call.query_sums = out;
-    if (unfused(p, call, false)) return;
-#endif
+    unfused(p, call, false);
+#else
     general_av<T>(p, attention, v, out);
+#endif
   });
 }
 
@@ -116,9 +118,10 @@ void av_gradient(const Problem& p, c10::ScalarType type, const View& attention, 
     UnfusedCall<T> call;
     call.queries = dout, call.keys = v, call.dim = p.value_dim;
     call.dots = dattention, call.weights = attention, call.key_sums = dv;
-    if (unfused(p, call, deterministic)) return;
-#endif
+    unfused(p, call, deterministic);
+#else
     general_av_gradient<T>(p, attention, v, dout, dattention, dv);
+#endif
   });
 }
 

@@ -17,7 +17,7 @@ struct MatrixTable {
 
   static void forward(const Problem& p, c10::ScalarType type, const View& q, const View& k, const View& v,
                       const void* rpb, const View& out, const View& lse) {
-    if (takes(p, type, 1) && tiled_forward<c10::BFloat16>(p, q, k, v, rpb, out, lse)) return;
+    if (takes(p, type, 1)) return tiled_forward<c10::BFloat16>(p, q, k, v, rpb, out, lse);
     kOther->forward(p, type, q, k, v, rpb, out, lse);
   }
 
@@ -25,7 +25,7 @@ struct MatrixTable {
                        const void* rpb, const View& out, const View& lse, const View& dout, const View& dq,
                        const View& dk, const View& dv, void* drpb, bool deterministic) {
     const BackwardViews views{q, k, v, out, lse, dout, dq, dk, dv};
-    if (takes(p, type, 2) && tiled_backward<c10::BFloat16>(p, views, rpb, drpb, deterministic)) return;
+    if (takes(p, type, 2)) return tiled_backward<c10::BFloat16>(p, views, rpb, drpb, deterministic);
     kOther->backward(p, type, q, k, v, rpb, out, lse, dout, dq, dk, dv, drpb, deterministic);
   }
 

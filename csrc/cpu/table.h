@@ -32,7 +32,7 @@ extern const Table* const kNeonTable;
 bool use_instruction_set(const char* name);
 void use_table(const Table* table);
 
-// Bytes of one thread's bias vectors, 64 MB: the tiled drivers take no more. Tests lower it.
+// Bytes of one thread's bias vectors from which on it holds those of one tile at a time, 16 MB. Tests lower it.
 extern std::atomic<double> most_bias_bytes;
 
 // Products of queries and keys that a pass forms, times their channels, times the square of the last axis's kernel,

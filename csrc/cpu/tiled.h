@@ -1,4 +1,4 @@
-// The fused operator by the tiled drivers, where they take it.
+// The fused operator by the tiled drivers: of problems that have queries.
 #pragma once
 
 #include "fused_backward.h"
@@ -16,36 +16,21 @@ RowPlan plan_of(const Problem& p, bool fixed) {
                  picks_of<S>());
 }
 
-inline bool is_empty(const Problem& p) { return p.batch * p.heads * p.tokens() == 0; }
-
-// The lanes' bias grows with the square of the slow axes' kernels: past the limit the general drivers take over.
-template <class E>
-bool bias_fits(const Problem& p, const RowPlan& plan, bool has_bias) {
-  return BiasTable<E>::bytes(p, plan, has_bias) < most_bias_bytes;
-}
-
-// False: not for the tiled drivers; nothing was done.
 template <class T>
-bool tiled_forward(const Problem& p, const View& q, const View& k, const View& v, const void* rpb, const View& out,
+void tiled_forward(const Problem& p, const View& q, const View& k, const View& v, const void* rpb, const View& out,
                    const View& lse) {
   using E = acc_t<T>;
   using S = Simd<E>;
-  if (is_empty(p)) return false;
   const RowPlan plan = plan_of<S>(p, false);
-  if (!bias_fits<E>(p, plan, rpb != nullptr)) return false;
-  tiled_forward<S, T>(p, plan, BiasTable<E>(p, plan, rpb), q, k, v, out, lse);
-  return true;
+  tiled_forward<S, T>(p, plan, BiasTable<E>(p, plan, rpb, /*gradient=*/false), q, k, v, out, lse);
 }
 
 template <class T>
-bool tiled_backward(const Problem& p, const BackwardViews& views, const void* rpb, void* drpb, bool deterministic) {
+void tiled_backward(const Problem& p, const BackwardViews& views, const void* rpb, void* drpb, bool deterministic) {
   using E = acc_t<T>;
   using S = Simd<E>;
-  if (is_empty(p)) return false;
   const RowPlan plan = plan_of<S>(p, deterministic);
-  if (!bias_fits<E>(p, plan, rpb != nullptr || drpb != nullptr)) return false;
-  tiled_backward<S, T>(p, plan, BiasTable<E>(p, plan, rpb), views, drpb, deterministic);
-  return true;
+  tiled_backward<S, T>(p, plan, BiasTable<E>(p, plan, rpb, drpb != nullptr), views, drpb, deterministic);
 }
 
 }  // namespace NATTEN_ISA

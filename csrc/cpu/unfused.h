@@ -105,7 +105,8 @@ class UnfusedWorker {
     }
     slots_.reset(p_, stop, W);
     if (call_.has_dots) score_plan_.set(stop.block, score_keys_, [&](int64_t s) { return rows_[s]; });
-    if (call_.bias.has_bias) lane_bias_.turn_to(stop.row_group);
+    if (call_.bias.has_bias) lane_bias_.turn_to(stop);
+    if (call_.bias_gradient) bias_sums_.turn_to(stop);
   }
   int64_t turns(const Stop& stop) const {
     const Block& block = stop.block;
@@ -138,6 +139,7 @@ class UnfusedWorker {
 
   void run_tile(const Stop& stop, const Tile& tile, int64_t member) {
     const Block& block = stop.block;
+    if (call_.bias.has_bias) lane_bias_.turn_to(tile, member);
     // Where a tensor has the queries of row i.
     const auto at = [&](const Layout& layout, int i) { return layout.at.data() + tile.first + block.lane_step(i, W); };
     for (int i = 0; i < block.rows && call_.queries.view.data != nullptr; ++i) {
@@ -180,6 +182,7 @@ class UnfusedWorker {
         sum_chunk(stop, tile, member, c);
       }
     }
+    if (call_.bias_gradient) bias_sums_.finish_tile(tile, member);
   }
 
   void join_seams(const Units& units, int64_t first_unit) {
@@ -326,7 +329,7 @@ template <class S, class T>
 void tiled_unfused(const Problem& p, const RowPlan& plan, const UnfusedCall<T>& call, const Units& units,
                    bool deterministic) {
   using E = acc_t<T>;
-  const BiasTable<E> bias(p, plan, call.rpb, /*unit=*/1);
+  const BiasTable<E> bias(p, plan, call.rpb, call.drpb != nullptr, /*unit=*/1);
   const int64_t members = p.heads / p.kv_heads;
   const auto layout = [&](const View& view, int64_t per_key, int64_t dim) {
     return Layout(p, plan, view, per_key, dim, sizeof(T));

@@ -154,7 +154,7 @@ void compare_general(int repetitions) {
     const char* name;
     Problem p;
     ScalarType type = at::kFloat;
-    bool past_limit = false;
+    bool by_tile = false;
   } cases[] = {
       {"d32", d(32)},
       {"d64", d(64)},
@@ -171,7 +171,7 @@ void compare_general(int repetitions) {
       {"d32 55x55", problem_of(1, 1, 32, kOne, axis(56, 55), axis(56, 55))},
       {"d32 3x3", problem_of(2, 2, 32, kOne, axis(56, 3), axis(56, 3))},
       {"d32 13x13x13", problem_of(1, 2, 32, axis(16, 13), axis(16, 13), axis(16, 13))},
-      {"d32, bias past limit", d(32), at::kFloat, true},
+      {"d32, bias by tile", d(32), at::kFloat, true},
       {"d32 2048 k1023", problem_of(1, 2, 32, kOne, kOne, axis(2048, 1023))},
       {"double d32", d(32), at::kDouble},
       {"double d64", d(64), at::kDouble},
@@ -187,7 +187,7 @@ void compare_general(int repetitions) {
     std::vector<double> times[4];
     for (int i = 0; i < repetitions + 1; ++i) {
       const double limit = most_bias_bytes;
-      if (c.past_limit) most_bias_bytes = 0;
+      if (c.by_tile) most_bias_bytes = 0;
       const double forward = data.forward(), backward = data.backward();
       most_bias_bytes = limit;
       const double once[4] = {forward, backward, plain_data.forward(), plain_data.backward()};

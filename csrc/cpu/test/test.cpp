@@ -302,7 +302,7 @@ int run(int configurations, unsigned seed, const char* set) {
                                 ScalarType::BFloat16, ScalarType::BFloat16, ScalarType::Half};
     const ScalarType drawn = types[random() % 7], type = emulated ? ScalarType::BFloat16 : drawn;
     at::set_num_threads(1 + random() % 3);
-    most_bias_bytes = random() % 4 == 0 ? 1e4 : 64e6;  // some in parts, some by the general drivers
+    most_bias_bytes = random() % 4 == 0 ? 1e4 : 16e6;  // a tile's bias at a time
     least_matrix_work = random() % 4 == 0 ? 2500 : 0;
     least_memory_bytes = random() % 2 == 0 ? 0 : 10e6;
     try {
