@@ -45,14 +45,35 @@ struct BiasGradient {
   }
 };
 
-// `channel` [B, *spatial, H] behind the last dimension of `t`, and zeros behind it: `count` in all.
-inline Tensor with_channel(const Tensor& t, const Tensor& channel, int64_t count) {
-  const Tensor one = channel.to(t.scalar_type()).expand(t.sizes().slice(0, t.dim() - 1)).unsqueeze(-1);
-  if (count == 1) return at::cat({t, one}, -1);
-  std::vector<int64_t> rest = t.sizes().vec();
-  rest.back() = count - 1;
-  return at::cat({t, one, at::zeros(rest, t.options())}, -1);
-}
+// The kernels subtract dout . out from each query's dout . v. A gradient of the log-sum-exp adds to that: it enters as
+// two more channels, in which out is -dlse, dout is 1 and v is 0: the second has what the first rounds off in low
+// precision. float16 ends at 65504: there the first counts in larger units.
+class LseChannels {
+ public:
+  // `piece`: rows are multiples of so many elements.
+  LseChannels(const Tensor& dlse, at::ScalarType type, int64_t piece)
+      : unit_(type == at::kHalf ? 4096.0 : 1.0), count_(std::max<int64_t>(2, piece)) {
+    coarse_ = dlse.neg().div(unit_).to(type);
+    rest_ = dlse.neg().sub(coarse_.to(dlse.scalar_type()), unit_).to(type);
+  }
+  int64_t count() const { return count_; }
+  Tensor behind_out(const Tensor& out) const { return behind(out, coarse_, rest_); }
+  Tensor behind_dout(const Tensor& dout) const {
+    return behind(dout, at::full({}, unit_, dout.options()), at::ones({}, dout.options()));
+  }
+  Tensor behind_v(const Tensor& v) const { return at::constant_pad_nd(v, {0, count_}); }
+
+ private:
+  Tensor behind(const Tensor& t, const Tensor& first, const Tensor& second) const {
+    const auto channel = [&](const Tensor& c) { return c.expand(t.sizes().slice(0, t.dim() - 1)).unsqueeze(-1); };
+    const Tensor all = at::cat({t, channel(first), channel(second)}, -1);
+    return count_ == 2 ? all : at::constant_pad_nd(all, {0, count_ - 2});
+  }
+
+  const double unit_;
+  const int64_t count_;
+  Tensor coarse_, rest_;
+};
 
 inline bool deterministic() { return at::globalContext().deterministicAlgorithms(); }
 
@@ -75,7 +96,8 @@ struct Operators {
     if (out.numel() > 0) {
       const typename Kernels::Guard guard(out.device());
       Kernels::na_forward(problem, q.scalar_type(), view_of(q, problem), view_of(k, problem), view_of(v, problem),
-                          data_or_null(bias), view_of(out, problem), lse.defined() ? view_of(lse, problem) : View());
+                          data_or_null(bias), view_of(out, problem), lse.defined() ? view_of(lse, problem) : View(),
+                          deterministic());
     }
     return {out, lse};
   }
@@ -103,18 +125,14 @@ struct Operators {
                                                                 const OptionalTensor& dlse) {
     Problem problem = check_na_backward("_na_backward", dout_, q_, k_, v_, rpb, out_, lse,
                                         {kernel_size, dilation, is_causal, stride}, scale, dlse);
-    int64_t added = 0;
+    const Tensor q = rows(q_), k = rows(k_);
+    Tensor v = rows(v_), dout = rows(dout_), out = rows(out_);
     if (has(dlse)) {
-      // The kernels subtract dout . out from each query's dout . v. A gradient of the log-sum-exp adds to that: it
-      // enters as one more channel, in which out is -dlse, dout is 1 and v is 0.
-      added = std::max<int64_t>(1, Kernels::kPiece / q_.element_size());
-      problem.value_dim += added;
+      const LseChannels channels(*dlse, q.scalar_type(), Kernels::kPiece / q.element_size());
+      v = channels.behind_v(v), dout = channels.behind_dout(dout), out = channels.behind_out(out);
+      problem.value_dim += channels.count();
       problem.delta_of_out = true;
     }
-    const Tensor q = rows(q_), k = rows(k_),
-                 v = has(dlse) ? with_channel(v_, at::zeros({}, v_.options()), added) : rows(v_);
-    const Tensor dout = has(dlse) ? with_channel(dout_, at::ones({}, dout_.options()), added) : rows(dout_);
-    const Tensor out = has(dlse) ? with_channel(out_, dlse->neg(), added) : rows(out_);
     const Tensor bias = bias_of(rpb, q.scalar_type());
     Tensor dq = Kernels::empty(q.sizes(), q.options());
     Tensor dk = Kernels::empty(k.sizes(), k.options());
@@ -138,7 +156,7 @@ struct Operators {
     if (logits.numel() > 0) {
       const typename Kernels::Guard guard(logits.device());
       Kernels::qk_forward(problem, q.scalar_type(), view_of(q, problem), view_of(k, problem), data_or_null(bias),
-                          view_of(logits, problem));
+                          view_of(logits, problem), deterministic());
     }
     return logits;
   }
@@ -169,7 +187,8 @@ struct Operators {
     Tensor out = Kernels::empty(token_shape(problem, problem.value_dim), v.options());
     if (out.numel() > 0) {
       const typename Kernels::Guard guard(out.device());
-      Kernels::av_forward(problem, v.scalar_type(), view_of(attn, problem), view_of(v, problem), view_of(out, problem));
+      Kernels::av_forward(problem, v.scalar_type(), view_of(attn, problem), view_of(v, problem), view_of(out, problem),
+                          deterministic());
     }
     return out;
   }

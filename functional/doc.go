@@ -20,8 +20,9 @@
 //
 // The fused functions keep nothing of size tokens x kernel_size: memory is the
 // output, one float per query and head, and for gradients one tensor each of
-// the size of q, k and v; while a call runs, on the CPU also some megabytes and
-// about 200 bytes for each token of the last axis.
+// the size of q, k and v; while a call runs, on the CPU also some megabytes a
+// thread (with a bias up to 64 bytes for each of its entries a head, forward
+// and backward each) and about 200 bytes for each token of the last axis.
 //
 // Functions return an error that names the function, the argument, its value
 // and the limit. The Must variants panic with an [*Error] instead.

@@ -98,6 +98,14 @@ std::tuple<Tensor, Tensor> fused(const Tensor& q, const Tensor& k, const Tensor&
   return {results[0], results[1]};
 }
 
+// Whether nobody asks for derivatives: no log-sum-exp need be made then.
+bool values_only(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb) {
+  const auto derived = [](const Tensor& t) {
+    return has_tangent(t) || (at::GradMode::is_enabled() && t.defined() && t.requires_grad());
+  };
+  return !derived(q) && !derived(k) && !derived(v) && !derived(rpb.value_or(Tensor()));
+}
+
 std::tuple<Tensor, Tensor> na_lse(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb,
                                   Ints kernel_size, Ints dilation, const Bools& is_causal, c10::optional<double> scale,
                                   Ints stride) {
@@ -110,6 +118,10 @@ Tensor na(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTenso
   const Geometry geometry{kernel_size, dilation, is_causal, stride};
   const Extras extras{extra_k, extra_v, dropout_p, seed};
   if (extras.any()) return na_with_extras(q, k, v, rpb, geometry, scale, extras);
+  if (values_only(q, k, v, rpb)) {
+    at::AutoDispatchBelowADInplaceOrView guard;
+    return ops::na(q, k, v, rpb, geometry, scale);
+  }
   return std::get<0>(fused(q, k, v, rpb, geometry, scale));
 }
 

@@ -290,14 +290,18 @@ class BackwardWorker {
     const V lse = S::load(lse_[i]);
     V mean = S::load(delta_[i]);
     if (whole) {
+      // The weights' sum is not quite one: lse is rounded at its size. Slopes of large scores would not cancel.
+      V sum = S::zero();
       mean = S::zero();
       for (const SlotRange& range : ranges) {
         for (int64_t s = range.begin; s < range.end; ++s) {
           const V weight = S::exp2(S::sub(S::load(weights + s * W), lse));
           S::store(weights + s * W, weight);
+          sum = S::add(sum, weight);
           mean = S::fma(weight, S::load(slopes + s * W), mean);
         }
       }
+      mean = S::div(mean, sum);
       for (const SlotRange& range : ranges) {
         for (int64_t s = range.begin; s < range.end; ++s) {
           S::store(slopes + s * W, S::mul(S::load(weights + s * W), S::sub(S::load(slopes + s * W), mean)));
@@ -349,7 +353,7 @@ template <class S, class T>
 void tiled_backward(const Problem& p, const RowPlan& plan, const BiasTable<acc_t<T>>& bias, const BackwardViews& views,
                     void* drpb_, bool deterministic) {
   using E = acc_t<T>;
-  const Units units = units_of(p, plan, deterministic ? 4 : at::get_num_threads());
+  const Units units = units_of(p, plan, threads_of(deterministic));
   const BackwardCall<T> call(p, plan, bias, views, drpb_ != nullptr, deterministic, units.slabs);
   Leftovers<E> leftovers;
   run_backward<S, typename ProductsOf<S, T>::type, T>(call, units, leftovers);

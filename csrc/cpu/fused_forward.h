@@ -143,7 +143,7 @@ class ForwardWorker {
     for (size_t s = 0; s < steps.size(); ++s) {
       const Step& step = steps[s];
       sums_.push_back({keys_.values(static_cast<int64_t>(s)) + step.first * channels_, step.slot * W,
-                       (step.count + Sums::kWidth - 1) / Sums::kWidth, step.low, step.high});
+                       step.count / Sums::kWidth, step.low, step.high, step.count % Sums::kWidth != 0});
     }
     score_plan_.set(stop.block, keys_.score_keys(), [&](int64_t s) { return keys_.row(s); });
     bias_.turn_to(stop);
@@ -241,9 +241,9 @@ class ForwardWorker {
 
 template <class S, class T>
 void tiled_forward(const Problem& p, const RowPlan& plan, const BiasTable<acc_t<T>>& bias, const View& q, const View& k,
-                   const View& v, const View& out, const View& lse) {
+                   const View& v, const View& out, const View& lse, bool deterministic) {
   const ForwardCall<T> call(p, plan, bias, q, k, v, out, lse);
-  const Units units = units_of(p, plan, at::get_num_threads());
+  const Units units = units_of(p, plan, threads_of(deterministic));
   at::parallel_for(0, units.count(), 1, [&](int64_t begin, int64_t end) {
     ForwardWorker<S, typename ProductsOf<S, T>::type, T>(call).run(units, begin, end);
   });

@@ -44,11 +44,11 @@ void unfused(const Problem& p, const UnfusedCall<T>& call, bool deterministic) {
 #endif
 
 void forward(const Problem& p, c10::ScalarType type, const View& q, const View& k, const View& v, const void* rpb,
-             const View& out, const View& lse) {
+             const View& out, const View& lse, [[maybe_unused]] bool deterministic) {
   with_type(type, [&](auto zero) {
     using T = decltype(zero);
 #ifdef NATTEN_TILED
-    tiled_forward<T>(p, q, k, v, rpb, out, lse);
+    tiled_forward<T>(p, q, k, v, rpb, out, lse, deterministic);
 #else
     general_forward<T>(p, q, k, v, rpb, out, lse);
 #endif
@@ -68,14 +68,15 @@ void backward(const Problem& p, c10::ScalarType type, const View& q, const View&
   });
 }
 
-void qk(const Problem& p, c10::ScalarType type, const View& q, const View& k, const void* rpb, const View& logits) {
+void qk(const Problem& p, c10::ScalarType type, const View& q, const View& k, const void* rpb, const View& logits,
+        [[maybe_unused]] bool deterministic) {
   with_type(type, [&](auto zero) {
     using T = decltype(zero);
 #ifdef NATTEN_TILED
     UnfusedCall<T> call;
     call.queries = q, call.keys = k, call.dim = p.dim, call.factor = static_cast<acc_t<T>>(p.scale);
     call.rpb = rpb, call.dots = logits, call.missing = -std::numeric_limits<acc_t<T>>::infinity();
-    unfused(p, call, false);
+    unfused(p, call, deterministic);
 #else
     general_qk<T>(p, q, k, rpb, logits);
 #endif
@@ -97,13 +98,14 @@ void qk_gradient(const Problem& p, c10::ScalarType type, const View& q, const Vi
   });
 }
 
-void av(const Problem& p, c10::ScalarType type, const View& attention, const View& v, const View& out) {
+void av(const Problem& p, c10::ScalarType type, const View& attention, const View& v, const View& out,
+        [[maybe_unused]] bool deterministic) {
   with_type(type, [&](auto zero) {
     using T = decltype(zero);
 #ifdef NATTEN_TILED
     UnfusedCall<T> call;
     call.keys = v, call.dim = p.value_dim, call.weights = attention, call.query_sums = out;
-    unfused(p, call, false);
+    unfused(p, call, deterministic);
 #else
     general_av<T>(p, attention, v, out);
 #endif

@@ -79,8 +79,8 @@ void use_table(const Table* table) { current() = table; }
 const char* instruction_set() { return current().load()->name; }
 
 void na_forward(const Problem& problem, c10::ScalarType type, const View& q, const View& k, const View& v,
-                const void* rpb, const View& out, const View& lse) {
-  table_for(problem).forward(problem, type, q, k, v, rpb, out, lse);
+                const void* rpb, const View& out, const View& lse, bool deterministic) {
+  table_for(problem).forward(problem, type, q, k, v, rpb, out, lse, deterministic);
 }
 
 void na_backward(const Problem& problem, c10::ScalarType type, const View& q, const View& k, const View& v,
@@ -90,8 +90,8 @@ void na_backward(const Problem& problem, c10::ScalarType type, const View& q, co
 }
 
 void qk_forward(const Problem& problem, c10::ScalarType type, const View& q, const View& k, const void* rpb,
-                const View& logits) {
-  table_for(problem).qk(problem, type, q, k, rpb, logits);
+                const View& logits, bool deterministic) {
+  table_for(problem).qk(problem, type, q, k, rpb, logits, deterministic);
 }
 
 void qk_backward(const Problem& problem, c10::ScalarType type, const View& q, const View& k, const View& dlogits,
@@ -99,8 +99,9 @@ void qk_backward(const Problem& problem, c10::ScalarType type, const View& q, co
   table_for(problem).qk_gradient(problem, type, q, k, dlogits, dq, dk, drpb, deterministic);
 }
 
-void av_forward(const Problem& problem, c10::ScalarType type, const View& attention, const View& v, const View& out) {
-  table_for(problem).av(problem, type, attention, v, out);
+void av_forward(const Problem& problem, c10::ScalarType type, const View& attention, const View& v, const View& out,
+                bool deterministic) {
+  table_for(problem).av(problem, type, attention, v, out, deterministic);
 }
 
 void av_backward(const Problem& problem, c10::ScalarType type, const View& attention, const View& v, const View& dout,

@@ -16,9 +16,9 @@ struct MatrixTable {
   }
 
   static void forward(const Problem& p, c10::ScalarType type, const View& q, const View& k, const View& v,
-                      const void* rpb, const View& out, const View& lse) {
-    if (takes(p, type, 1)) return tiled_forward<c10::BFloat16>(p, q, k, v, rpb, out, lse);
-    kOther->forward(p, type, q, k, v, rpb, out, lse);
+                      const void* rpb, const View& out, const View& lse, bool deterministic) {
+    if (takes(p, type, 1)) return tiled_forward<c10::BFloat16>(p, q, k, v, rpb, out, lse, deterministic);
+    kOther->forward(p, type, q, k, v, rpb, out, lse, deterministic);
   }
 
   static void backward(const Problem& p, c10::ScalarType type, const View& q, const View& k, const View& v,

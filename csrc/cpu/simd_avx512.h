@@ -158,6 +158,10 @@ struct Pairs {
     const __mmask32 mask = n >= 32 ? ~0u : (1u << n) - 1;
     return _mm512_castsi512_ps(_mm512_maskz_loadu_epi16(mask, p));
   }
+  // The first of each pair at p, and zeros.
+  static __m512 load_first(const float* p) {
+    return _mm512_castsi512_ps(_mm512_maskz_loadu_epi16(static_cast<__mmask32>(~kOdd), p));
+  }
   // Of 32 elements each, as load gives them: lane l of `first` is (low[l], high[l]), of `second` (low[l + 16], ...).
   static void interleave(__m512 low, __m512 high, __m512& first, __m512& second) {
     const __m512i a = _mm512_castps_si512(low), b = _mm512_castps_si512(high), from = ascending();

@@ -12,8 +12,9 @@ template <class E>
 struct SumStep {
   const E* values;  // the key row, [position][stride]
   int64_t scores;   // offset of its first vector in each row's scores
-  int64_t count;    // window offsets, or pairs of them
+  int64_t count;    // window offsets, or whole pairs of them
   int low, high;
+  bool odd = false;  // of pairs: one offset is left
 };
 
 // A step as some rows of the block see it, counted from the first of them: what all query columns need, worked out
@@ -24,6 +25,7 @@ struct RowsStep {
   const E* scores;
   int64_t count;
   int rows;  // rows_code(low, high)
+  bool odd;
 };
 
 // Rows low .. high - 1 of a block as one number.
@@ -60,7 +62,7 @@ inline __attribute__((always_inline)) void sum_step(typename S::Vector (&sum)[C]
   NATTEN_UNROLL
   for (int c = 0; c < C; ++c) values[c] = step.values + at[c];
   const E* weights = step.scores + column;
-  for (const E* const end = weights + step.count * W; weights < end; weights += W) {
+  const auto add = [&](const auto& load) __attribute__((always_inline)) {
     NATTEN_UNROLL
     for (int c = 0; c < C; ++c) {
       // The fewer are held in registers, the others pass through one.
@@ -70,14 +72,14 @@ inline __attribute__((always_inline)) void sum_step(typename S::Vector (&sum)[C]
         for (int i = Low; i < High; ++i) weight[i] = S::pinned(S::set(weights[i * kScoresRow<S> + c]));
         NATTEN_UNROLL
         for (int n = 0; n < N; ++n) {
-          const V value = S::pinned(S::load(values[c] + n * W));
+          const V value = S::pinned(load(values[c] + n * W));
           NATTEN_UNROLL
           for (int i = Low; i < High; ++i) sum[c][i][n] = O::fma(weight[i], value, sum[c][i][n]);
         }
       } else {
         V value[N];
         NATTEN_UNROLL
-        for (int n = 0; n < N; ++n) value[n] = S::pinned(S::load(values[c] + n * W));
+        for (int n = 0; n < N; ++n) value[n] = S::pinned(load(values[c] + n * W));
         NATTEN_UNROLL
         for (int i = Low; i < High; ++i) {
           const V weight = S::pinned(S::set(weights[i * kScoresRow<S> + c]));
@@ -87,6 +89,13 @@ inline __attribute__((always_inline)) void sum_step(typename S::Vector (&sum)[C]
       }
       values[c] += O::kWidth * stride;
     }
+  };
+  for (const E* const end = weights + step.count * W; weights < end; weights += W) {
+    add([](const E* at) __attribute__((always_inline)) { return S::load(at); });
+  }
+  // The neighbour of the last one may be out of the window: its weight is zero, but it need not be a number.
+  if constexpr (O::kWidth == 2) {
+    if (step.odd) add([](const E* at) __attribute__((always_inline)) { return O::load_first(at); });
   }
 }
 
@@ -134,7 +143,7 @@ constexpr int64_t kSumChain = 32;
 template <class E>
 int64_t steps_per_chain(const SumJob<E>& job) {
   int64_t offsets = 0;
-  for (int64_t s = 0; s < job.step_count; ++s) offsets += job.steps[s].count;
+  for (int64_t s = 0; s < job.step_count; ++s) offsets += job.steps[s].count + job.steps[s].odd;
   const int64_t chains = std::max<int64_t>(1, (offsets + kSumChain / 2) / kSumChain);
   return (job.step_count + chains - 1) / chains;
 }
@@ -283,8 +292,8 @@ void sum_rows(const SumJob<E>& job, Output<E, T> out, int first, int lanes, int6
     const SumStep<E>& step = job.steps[s];
     const int low = std::max(step.low - first, 0), high = std::min(step.high - first, R);
     if (low < high) {
-      steps[count++] = {step.values, job.scores + first * kScoresRow<S> + step.scores, step.count,
-                        rows_code(low, high)};
+      steps[count++] = {step.values, job.scores + first * kScoresRow<S> + step.scores, step.count, rows_code(low, high),
+                        step.odd};
     }
   }
   out.rescale += first * S::kLanes;

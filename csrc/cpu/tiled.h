@@ -7,22 +7,19 @@
 namespace natten::cpu {
 namespace NATTEN_ISA {
 
-// `fixed`: the same plan whatever the number of threads.
-inline int64_t threads_of(bool fixed) { return fixed ? 4 : at::get_num_threads(); }
-
 template <class S>
-RowPlan plan_of(const Problem& p, bool fixed) {
-  return RowPlan(p.axis[2], lines_per_row(p, S::kLanes, threads_of(fixed), least_memory_bytes), S::kLanes,
+RowPlan plan_of(const Problem& p, bool deterministic) {
+  return RowPlan(p.axis[2], lines_per_row(p, S::kLanes, threads_of(deterministic), least_memory_bytes), S::kLanes,
                  picks_of<S>());
 }
 
 template <class T>
 void tiled_forward(const Problem& p, const View& q, const View& k, const View& v, const void* rpb, const View& out,
-                   const View& lse) {
+                   const View& lse, bool deterministic) {
   using E = acc_t<T>;
   using S = Simd<E>;
-  const RowPlan plan = plan_of<S>(p, false);
-  tiled_forward<S, T>(p, plan, BiasTable<E>(p, plan, rpb, /*gradient=*/false), q, k, v, out, lse);
+  const RowPlan plan = plan_of<S>(p, deterministic);
+  tiled_forward<S, T>(p, plan, BiasTable<E>(p, plan, rpb, /*gradient=*/false), q, k, v, out, lse, deterministic);
 }
 
 template <class T>

@@ -7,6 +7,8 @@
 // that the scores stay in the first-level cache.
 #pragma once
 
+#include <ATen/Parallel.h>
+
 #include <vector>
 
 #include "blocks.h"
@@ -79,6 +81,9 @@ struct Units {
   int64_t groups, residues0, residues1, slabs;
   int64_t count() const { return groups * residues0 * residues1 * slabs; }
 };
+
+// The threads that a call is planned for. `deterministic`: the same plan whatever their number.
+inline int64_t threads_of(bool deterministic) { return deterministic ? 4 : at::get_num_threads(); }
 
 inline Units units_of(const Problem& p, const RowPlan& plan, int64_t threads) {
   Units units{p.batch * p.kv_heads / plan.lines, p.axis[0].dilation, p.axis[1].dilation, 1};

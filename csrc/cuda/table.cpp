@@ -156,7 +156,7 @@ Class class_of(const Problem& p, c10::ScalarType type, Operation operation, bool
 }
 
 void na_forward(const Problem& p, c10::ScalarType type, const View& q, const View& k, const View& v, const void* rpb,
-                const View& out, const View& lse) {
+                const View& out, const View& lse, bool) {
   const Class kernels = class_of(p, type, Operation::kForward, false, rpb, nullptr, true, lse, {q, k, v, out});
   const auto run = kernels == Class::kWindow   ? window::na_forward
                    : kernels == Class::kHopper ? hopper::na_forward
@@ -188,7 +188,7 @@ bool pair_on_tiles(Problem p, c10::ScalarType type, int64_t dim, bool backward, 
 }
 
 void qk_forward(const Problem& p, c10::ScalarType type, const View& q, const View& k, const void* rpb,
-                const View& logits) {
+                const View& logits, bool) {
   const bool tiles = pair_on_tiles(p, type, p.dim, false, rpb, nullptr, logits, {q, k});
   (tiles ? tile::dot_keys : naive::dot_keys)(stream(), p, type_of(type), p.dim, p.scale,
                                              -std::numeric_limits<double>::infinity(), q, k, rpb, logits);
@@ -210,7 +210,7 @@ void qk_backward(const Problem& p, c10::ScalarType type, const View& q, const Vi
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
-void av_forward(const Problem& p, c10::ScalarType type, const View& attention, const View& v, const View& out) {
+void av_forward(const Problem& p, c10::ScalarType type, const View& attention, const View& v, const View& out, bool) {
   Memory memory;
   const Type t = type_of(type);
   if (pair_on_tiles(p, type, p.value_dim, false, nullptr, nullptr, attention, {v, out})) {

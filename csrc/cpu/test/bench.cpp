@@ -75,7 +75,7 @@ Times time_round(const Problem& p, at::ScalarType type, const at::Tensor& qkv, c
     lse = empty_result({p.batch, p.tokens(), p.heads, 1}, rpb.options());
     out_view = view_of(p, out, 0, 1);
     lse_view = view_of(p, lse, 0, 1);
-    na_forward(p, type, q, k, v, rpb.data_ptr(), out_view, lse_view);
+    na_forward(p, type, q, k, v, rpb.data_ptr(), out_view, lse_view, false);
   });
   times.backward = seconds([&] {
     const auto sizes = out.sizes();

@@ -65,8 +65,9 @@ struct Data {
   View operator()(const at::Tensor& tensor) const { return view_of(p, tensor); }
 
   double forward() const {
-    return seconds(
-        [&] { na_forward(p, type, (*this)(q), (*this)(k), (*this)(v), rpb.data_ptr(), (*this)(out), (*this)(lse)); });
+    return seconds([&] {
+      na_forward(p, type, (*this)(q), (*this)(k), (*this)(v), rpb.data_ptr(), (*this)(out), (*this)(lse), false);
+    });
   }
   double backward() const {
     return seconds([&] {
@@ -79,10 +80,10 @@ struct Data {
     weights = at::rand_like(logits);
   }
   double qk() const {
-    return seconds([&] { qk_forward(p, type, (*this)(q), (*this)(k), rpb.data_ptr(), (*this)(logits)); });
+    return seconds([&] { qk_forward(p, type, (*this)(q), (*this)(k), rpb.data_ptr(), (*this)(logits), false); });
   }
   double av() const {
-    return seconds([&] { av_forward(p, type, (*this)(weights), (*this)(v), (*this)(out)); });
+    return seconds([&] { av_forward(p, type, (*this)(weights), (*this)(v), (*this)(out), false); });
   }
   double qk_gradient() const {
     return seconds([&] {
