@@ -31,7 +31,7 @@ var (
 // Above this the unfused pair's attention weights or dense attention's work are not worth waiting for.
 const (
 	maxWeights    = 1 << 28 // elements
-	maxDenseFLOPs = 4e11
+	maxDenseFLOPs = 5e10
 )
 
 // contenders makes the peers of one shape. They own scope's tensors.

@@ -31,7 +31,7 @@ type Timing struct {
 	Median float64 `json:"median_seconds"`
 	Min    float64 `json:"min_seconds"`
 	Max    float64 `json:"max_seconds"`
-	First  float64 `json:"first_call_median_seconds"`
+	First  float64 `json:"first_call_median_seconds,omitempty"`
 	GFLOPS float64 `json:"useful_gflops"` // of the neighborhood's work, or of the product for sgemm
 }
 
@@ -50,16 +50,18 @@ type Row struct {
 
 // Report is a whole run with the machine it ran on.
 type Report struct {
-	DType          string `json:"dtype"`
-	Cold           bool   `json:"single_calls"`
-	Threads        int    `json:"threads"`
-	InstructionSet string `json:"instruction_set"`
-	Libtorch       string `json:"libtorch"`
-	Rows           []Row  `json:"rows"`
+	DType          string  `json:"dtype"`
+	Cold           bool    `json:"single_calls"`
+	Threads        int     `json:"threads"`
+	InstructionSet string  `json:"instruction_set"`
+	Libtorch       string  `json:"libtorch"`
+	Block          float64 `json:"block_seconds"` // without meaning for single calls
+	Rows           []Row   `json:"rows"`
 }
 
 // Run measures every shape forward and forward+backward. It stays on one OS
-// thread, because libtorch keeps a pool of workers per calling thread.
+// thread, because libtorch keeps a pool of workers per calling thread. A run that
+// ends early returns the rows that it has beside the error.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -81,14 +83,25 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if o.Block == 0 {
 		o.Block = 20 * time.Millisecond
 	}
+	for _, shape := range o.Shapes {
+		if err := shape.check(); err != nil {
+			return nil, fmt.Errorf("bench: %w", err)
+		}
+	}
 	report := &Report{DType: torch.DTypeName(o.DType), Cold: o.Cold, Threads: torch.Threads(),
-		InstructionSet: torch.CPUInstructionSet(), Libtorch: torch.LibtorchVersion()}
+		InstructionSet: torch.CPUInstructionSet(), Libtorch: torch.LibtorchVersion(), Block: o.Block.Seconds(), Rows: []Row{}}
 	for i, shape := range o.Shapes {
 		for j, train := range []bool{false, true} {
 			if o.Progress != nil {
 				o.Progress(2*i+j, 2*len(o.Shapes), shape.String())
 			}
-			row, err := measure(ctx, shape, train, o)
+			s := torch.NewScope()
+			list := slices.Insert(contenders(s, shape, o.DType, train), 1, gemm(s)) // next to the fused operator: both meet the same moments
+			row, err := &Row{Shape: shape}, s.Err()
+			if err == nil {
+				row, err = measure(ctx, shape, list, train, o)
+			}
+			s.Close()
 			if err != nil {
 				return report, fmt.Errorf("bench: %s: %w", shape, err)
 			}
@@ -98,14 +111,8 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	return report, nil
 }
 
-func measure(ctx context.Context, shape Shape, train bool, o Options) (*Row, error) {
-	s := torch.NewScope()
-	defer s.Close()
-	list := contenders(s, shape, o.DType, train)
-	list = slices.Insert(list, 1, gemm(s)) // next to the fused operator, so that both meet the same moments
-	if s.Err() != nil {
-		return nil, s.Err()
-	}
+// measure times contenders, of which the first is the fused operator.
+func measure(ctx context.Context, shape Shape, list []contender, train bool, o Options) (*Row, error) {
 	row := &Row{Shape: shape, Pass: "forward", Speedup: map[string]float64{}}
 	flops := shape.ForwardFLOPs()
 	if train {

@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 
 	"gonum.org/v1/plot"
@@ -49,6 +50,7 @@ func (r *Report) Plot(path string) error {
 	names := []string{"fused", "unfused", "dense", "sgemm"}
 	values := make([]plotter.Values, len(names))
 	var labels []string
+	var highest float64
 	for _, row := range r.Rows {
 		if row.Pass != "forward" {
 			continue
@@ -62,6 +64,7 @@ func (r *Report) Plot(path string) error {
 				}
 			}
 			values[i] = append(values[i], rate)
+			highest = max(highest, rate)
 		}
 	}
 	if len(labels) == 0 {
@@ -77,9 +80,13 @@ func (r *Report) Plot(path string) error {
 		bars.Color = plotutil.Color(i)
 		bars.Offset = (vg.Length(i) - 1.5) * width
 		p.Add(bars)
-		p.Legend.Add(names[i], bars)
+		if slices.Max(values[i]) > 0 {
+			p.Legend.Add(names[i], bars)
+		}
 	}
 	p.NominalX(labels...)
+	p.X.Min, p.X.Max = -0.5, float64(len(labels))-0.5 // whole bars
+	p.Y.Min, p.Y.Max = 0, 1.25*highest                // room for the legend
 	p.X.Tick.Label.Rotation = 0.5
 	p.X.Tick.Label.XAlign = -1
 	if err := plotfile.Save(p, vg.Length(len(labels)+2)*2.2*vg.Centimeter, 11*vg.Centimeter, path); err != nil {

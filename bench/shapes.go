@@ -2,6 +2,7 @@ package bench
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -25,6 +26,19 @@ func (s Shape) String() string {
 		text += " rpb"
 	}
 	return text
+}
+
+// check names what no operator takes.
+func (s Shape) check() error {
+	rank := len(s.Spatial)
+	if rank < 1 || rank > 3 || len(s.KernelSize) != rank || len(s.Dilation) != rank {
+		return fmt.Errorf("shape %q has %d spatial axes, %d kernel sizes and %d dilations, want 1 to 3 of each", s.Name, rank, len(s.KernelSize),
+			len(s.Dilation))
+	}
+	if least := min(s.Batch, s.Heads, s.Dim, slices.Min(s.Spatial), slices.Min(s.KernelSize), slices.Min(s.Dilation)); least < 1 {
+		return fmt.Errorf("shape %q: %s has a %d, want at least 1", s.Name, s, least)
+	}
+	return nil
 }
 
 func times(list []int64) string {

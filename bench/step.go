@@ -30,7 +30,15 @@ type StepOptions struct {
 	Steps int    // timed training steps and evaluation steps, each after two that are not; 0: 5
 	// Profile, where not empty, is a file for Go's CPU profile of the timed
 	// training steps.
-	Profile string
+	Profile  string
+	Progress func(done, total int, what string)
+}
+
+// tell reports so many of all batches, of training and evaluation.
+func (o *StepOptions) tell(done int, what string) {
+	if o.Progress != nil {
+		o.Progress(done, 2*(untimed+o.Steps), what)
+	}
 }
 
 // StepReport is how long a model takes in training and evaluation, by the
@@ -39,11 +47,13 @@ type StepReport struct {
 	Model          string  `json:"model"`
 	Batch          int     `json:"batch"`
 	Size           int64   `json:"size"`
+	Steps          int     `json:"steps"`
 	Threads        int     `json:"threads"`
+	Libtorch       string  `json:"libtorch"`
 	InstructionSet string  `json:"instruction_set"`
-	Train          Timing  `json:"train"`    // forward, backward, clipping and AdamW
-	Evaluate       Timing  `json:"evaluate"` // forward
-	GFLOPs         float64 `json:"gflops"`   // of a training step, 10^9
+	Train          Timing  `json:"train"`      // forward, backward, clipping and AdamW
+	Evaluate       Timing  `json:"evaluate"`   // forward
+	GFLOPs         float64 `json:"step_gflop"` // work of a training step, 10^9 operations
 	// CgoCalls is the calls into C of a training step, CgoNanoseconds what an empty
 	// one costs.
 	CgoCalls       float64 `json:"cgo_calls"`
@@ -86,7 +96,8 @@ func Step(ctx context.Context, o StepOptions) (*StepReport, error) {
 	if side := float64(o.Size); float64(o.Batch)*float64(m.Config.InChans)*side*side > maxPixels {
 		return nil, fmt.Errorf("bench: batch %d of pictures %d wide is more than 2^31 values", o.Batch, o.Size)
 	}
-	r := &StepReport{Model: o.Model, Batch: o.Batch, Size: o.Size, Threads: torch.Threads(), InstructionSet: torch.CPUInstructionSet()}
+	r := &StepReport{Model: o.Model, Batch: o.Batch, Size: o.Size, Steps: o.Steps, Threads: torch.Threads(),
+		Libtorch: torch.LibtorchVersion(), InstructionSet: torch.CPUInstructionSet()}
 	if err := r.train(ctx, m, o); err != nil {
 		return nil, fmt.Errorf("bench: %s: %w", o.Model, err)
 	}
@@ -127,6 +138,7 @@ func (r *StepReport) train(ctx context.Context, m *models.Model, o StepOptions) 
 	defer func() { err = errors.Join(err, stop()) }()
 	l.On(train.StepEnd, func(context.Context, *train.Loop) error {
 		now := time.Now()
+		o.tell(l.State.Step, "training steps")
 		if l.State.Step > untimed {
 			seconds = append(seconds, now.Sub(last).Seconds())
 		} else if l.State.Step == untimed {
@@ -163,6 +175,7 @@ func (r *StepReport) evaluate(ctx context.Context, m *models.Model, o StepOption
 	var seconds []float64
 	last := time.Now()
 	e := train.Evaluator{Model: m, Source: noise(m, o), OnBatch: func(b *data.Batch, _ [][]int64, _ []float64) {
+		o.tell(untimed+o.Steps+b.Number+1, "evaluation")
 		if b.Number >= untimed {
 			seconds = append(seconds, time.Since(last).Seconds())
 		}

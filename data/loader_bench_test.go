@@ -15,7 +15,7 @@ import (
 
 // BenchmarkLoader measures images per second with the official recipe's
 // augmentation on ImageNet-sized JPEG files: those of the image folder that
-// GONATTEN_BENCH_IMAGES names, which is made where it does not exist, or of a
+// GONATTEN_BENCH_IMAGES names, which is made where it does not exist or is empty, or of a
 // temporary one. scripts/peers/loader.py runs it beside Python's loaders.
 func BenchmarkLoader(b *testing.B) {
 	dir := os.Getenv("GONATTEN_BENCH_IMAGES")

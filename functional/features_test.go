@@ -1,6 +1,7 @@
 package functional_test
 
 import (
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -74,7 +75,69 @@ func TestLogSumExpIsThatOfTheLogits(t *testing.T) {
 	require.Equal(t, []int64{2, 3, 7}, lse.MustSize())
 	require.InDeltaSlice(t, floats(t, want), floats(t, lse), 1e-12)
 	_, _, err = functional.NA1DLSE(q, q, q, functional.Options{KernelSize: []int64{3}, DropoutP: 0.5})
-	require.ErrorContains(t, err, "DropoutP do not apply")
+	require.ErrorContains(t, err, "DropoutP does not apply")
+}
+
+// float16 ends at 65504 and has eleven bits; the gradient of the log-sum-exp is float32.
+func TestGradientOfTheLogSumExpIsNotRounded(t *testing.T) {
+	for dtype, within := range map[gotch.DType]float64{gotch.Half: 2e-3, gotch.BFloat16: 1e-2} {
+		s := torch.NewScope()
+		q := s.To(s.Randn([]int64{1, 20, 2, 16}, gotch.Float, device), dtype)
+		dlse := s.MulScalar(s.Randn([]int64{1, 20, 2}, gotch.Float, device), 1e5)
+		dq := func(as gotch.DType) []float64 {
+			leaf := s.To(q, as)
+			if as == dtype {
+				leaf = s.Own(leaf.ShallowClone())
+			}
+			leaf = s.Own(leaf.Detach(false))
+			s.RequiresGrad(leaf, true)
+			// Small gradients: the large ones are of the inside, where float16 would end.
+			out, lse, err := functional.NA1DLSE(leaf, s.Own(leaf.Detach(false)), leaf, functional.Options{KernelSize: []int64{5}, Scale: 1e-3})
+			s.Own(out, err)
+			s.Own(lse, err)
+			require.NoError(t, s.Err())
+			s.Fail(torch.BackwardWith(lse, s.To(dlse, lse.DType())))
+			require.NoError(t, s.Err())
+			return floats(t, gradient(t, s, leaf))
+		}
+		want, got := dq(gotch.Double), dq(dtype)
+		largest := 0.0
+		for _, v := range want {
+			largest = max(largest, math.Abs(v))
+		}
+		require.Greater(t, largest, 10.0)
+		require.InDeltaSlice(t, want, got, within*largest)
+		s.Close()
+	}
+}
+
+func TestOptionsThatDoNotApply(t *testing.T) {
+	s := torch.NewScope()
+	defer s.Close()
+	q := s.Randn([]int64{1, 8, 2, 4}, gotch.Float, torch.CPU)
+	seed := int64(1)
+	for name, o := range map[string]functional.Options{
+		"ExtraK": {ExtraK: q}, "ExtraV": {ExtraV: q}, "DropoutP": {DropoutP: 0.5}, "Seed": {Seed: &seed},
+	} {
+		o.KernelSize = []int64{3}
+		_, err := functional.NA1DQK(q, q, o)
+		require.EqualError(t, err, "functional: NA1DQK: "+name+" does not apply")
+		_, err = functional.NA1DAV(q, q, o)
+		require.EqualError(t, err, "functional: NA1DAV: "+name+" does not apply")
+		_, err = functional.NAVarlen(q, q, q, [][]int64{{8}}, o)
+		require.EqualError(t, err, "functional: NAVarlen: "+name+" does not apply to packed batches")
+	}
+	nested := s.Own(functional.Nest([]*ts.Tensor{s.Randn([]int64{8, 2, 4}, gotch.Float, torch.CPU)}))
+	_, err := functional.NA1D(nested, nested, nested, functional.Options{KernelSize: []int64{3}, Layout: functional.HeadsFirst})
+	require.EqualError(t, err, "functional: NA1D: Layout is heads_first, want heads_last: q is nested")
+	_, err = functional.NAVarlen(q, nil, q, [][]int64{{8}}, functional.K(3))
+	require.ErrorContains(t, err, "functional: NAVarlen: k: ")
+	_, err = functional.Nest([]*ts.Tensor{q, nil})
+	require.ErrorContains(t, err, "functional: Nest: samples[1]: ")
+	_, err = functional.Unnest(q)
+	require.EqualError(t, err, "functional: Unnest: tensor of shape [1 8 2 4], want a nested one")
+	_, err = functional.Unnest(nil)
+	require.ErrorContains(t, err, "functional: Unnest: ")
 }
 
 func TestMergingTwoHalvesIsTheWhole(t *testing.T) {

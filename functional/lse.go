@@ -15,7 +15,7 @@ var (
 // NA1DLSE is NA1D that also returns the natural logarithm of each query's
 // softmax denominator, [batch, length, heads] (HeadsFirst: [batch, heads,
 // length]), float64 for float64 inputs and float32 for all others. Both
-// results are differentiable. ExtraK, ExtraV and DropoutP do not apply.
+// results are differentiable. ExtraK, ExtraV, DropoutP and Seed do not apply.
 func NA1DLSE(q, k, v *ts.Tensor, o Options) (out, lse *ts.Tensor, err error) {
 	return naLSE("NA1DLSE", 1, q, k, v, o)
 }
@@ -31,8 +31,8 @@ func NA3DLSE(q, k, v *ts.Tensor, o Options) (out, lse *ts.Tensor, err error) {
 }
 
 func naLSE(name string, rank int, q, k, v *ts.Tensor, o Options) (out, lse *ts.Tensor, err error) {
-	if o.ExtraK != nil || o.ExtraV != nil || o.DropoutP != 0 {
-		return nil, nil, wrap(name, fmt.Errorf("ExtraK, ExtraV and DropoutP do not apply; merge with MergeAttentions instead"))
+	if err := o.without("ExtraK", "ExtraV", "DropoutP", "Seed"); err != nil {
+		return nil, nil, wrap(name, fmt.Errorf("%w; merge with MergeAttentions instead", err))
 	}
 	outs, err := runAll(name, rank, o, []input{{"q", q}, {"k", k}, {"v", v}}, func(s *torch.Scope, t []*ts.Tensor, a arguments) []*ts.Tensor {
 		results := s.Call(opNALSE, t[0], t[1], t[2], o.RPB, a.kernelSize, a.dilation, a.isCausal, o.scale(), a.stride)

@@ -95,6 +95,9 @@ func na(name string, rank int, q, k, v *ts.Tensor, o Options) (*ts.Tensor, error
 }
 
 func qk(name string, rank int, q, k *ts.Tensor, o Options) (*ts.Tensor, error) {
+	if err := o.without("ExtraK", "ExtraV", "DropoutP", "Seed"); err != nil {
+		return nil, wrap(name, err)
+	}
 	return run(name, rank, o, []input{{"q", q}, {"k", k}}, func(s *torch.Scope, t []*ts.Tensor, a arguments) *ts.Tensor {
 		scale := o.scale()
 		if scale == nil {
@@ -105,6 +108,9 @@ func qk(name string, rank int, q, k *ts.Tensor, o Options) (*ts.Tensor, error) {
 }
 
 func av(name string, rank int, attn, v *ts.Tensor, o Options) (*ts.Tensor, error) {
+	if err := o.without("ExtraK", "ExtraV", "DropoutP", "Seed"); err != nil {
+		return nil, wrap(name, err)
+	}
 	return run(name, rank, o, []input{{"attn", attn}, {"v", v}}, func(s *torch.Scope, t []*ts.Tensor, a arguments) *ts.Tensor {
 		return s.Op(opAV, t[0], t[1], a.kernelSize, a.dilation, a.isCausal, a.stride)
 	})
@@ -149,6 +155,9 @@ func runAll(name string, rank int, o Options, inputs []input,
 		if err != nil {
 			return nil, wrap(name, fmt.Errorf("%s: %w", in.name, err))
 		}
+		if o.Layout == HeadsFirst && info.Nested {
+			return nil, wrap(name, fmt.Errorf("Layout is %v, want %v: %s is nested", o.Layout, HeadsLast, in.name))
+		}
 		tensors[i] = in.tensor
 		// Tensors of another rank stay as they are, for the operator's own check to name them.
 		if o.Layout == HeadsFirst && len(info.Shape) == rank+3 {
@@ -156,8 +165,11 @@ func runAll(name string, rank int, o Options, inputs []input,
 		}
 	}
 	for _, in := range []input{{"rpb", o.RPB}, {"ExtraK", o.ExtraK}, {"ExtraV", o.ExtraV}} {
-		if in.tensor != nil && in.tensor.Ctensor() == nil {
-			return nil, wrap(name, fmt.Errorf("%s: tensor was dropped", in.name))
+		if in.tensor == nil {
+			continue
+		}
+		if _, err := torch.InfoOf(in.tensor); err != nil {
+			return nil, wrap(name, fmt.Errorf("%s: %w", in.name, err))
 		}
 	}
 	free, err := force(o.Backend, inputs[0])

@@ -92,6 +92,20 @@ func (o *Options) arguments(rank int) (arguments, error) {
 	return a, err
 }
 
+// without refuses options that a function has no use for.
+func (o *Options) without(names ...string) error {
+	given := map[string]bool{
+		"ExtraK": o.ExtraK != nil, "ExtraV": o.ExtraV != nil, "DropoutP": o.DropoutP != 0, "Seed": o.Seed != nil,
+		"Layout": o.Layout != HeadsLast,
+	}
+	for _, name := range names {
+		if given[name] {
+			return fmt.Errorf("%s does not apply", name)
+		}
+	}
+	return nil
+}
+
 // perAxis spreads a list of none or one entry over the axes.
 func perAxis[T any](name string, list []T, rank int, missing T) ([]T, error) {
 	switch len(list) {

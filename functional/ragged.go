@@ -16,7 +16,7 @@ var (
 // sizes: q [tokens, heads, head_dim] holds the tokens of all samples behind
 // each other, row-major, and sizes each sample's spatial sizes, 1, 2 or 3 of
 // them, the same number for all. No padding, one call; gradients flow to the
-// packed tensors. Layout, ExtraK, ExtraV and DropoutP do not apply.
+// packed tensors. Layout, ExtraK, ExtraV, DropoutP and Seed do not apply.
 func NAVarlen(q, k, v *ts.Tensor, sizes [][]int64, o Options) (*ts.Tensor, error) {
 	const name = "NAVarlen"
 	if len(sizes) == 0 {
@@ -33,8 +33,13 @@ func NAVarlen(q, k, v *ts.Tensor, sizes [][]int64, o Options) (*ts.Tensor, error
 		}
 		flat = append(flat, size...)
 	}
-	if o.Layout != HeadsLast || o.ExtraK != nil || o.ExtraV != nil || o.DropoutP != 0 {
-		return nil, wrap(name, fmt.Errorf("Layout, ExtraK, ExtraV and DropoutP do not apply to packed batches"))
+	if err := o.without("Layout", "ExtraK", "ExtraV", "DropoutP", "Seed"); err != nil {
+		return nil, wrap(name, fmt.Errorf("%w to packed batches", err))
+	}
+	for _, in := range []input{{"q", q}, {"k", k}, {"v", v}} {
+		if _, err := torch.InfoOf(in.tensor); err != nil {
+			return nil, wrap(name, fmt.Errorf("%s: %w", in.name, err))
+		}
 	}
 	a, err := o.arguments(rank)
 	if err != nil {
@@ -59,6 +64,11 @@ func Nest(samples []*ts.Tensor) (*ts.Tensor, error) {
 	if len(samples) == 0 {
 		return nil, wrap("Nest", fmt.Errorf("no samples"))
 	}
+	for i, sample := range samples {
+		if _, err := torch.InfoOf(sample); err != nil {
+			return nil, wrap("Nest", fmt.Errorf("samples[%d]: %w", i, err))
+		}
+	}
 	s := torch.NewScope()
 	defer s.Close()
 	nested, err := s.Return(s.Op(opNest, samples))
@@ -67,6 +77,13 @@ func Nest(samples []*ts.Tensor) (*ts.Tensor, error) {
 
 // Unnest returns the samples of a nested tensor. The caller drops them.
 func Unnest(nested *ts.Tensor) ([]*ts.Tensor, error) {
+	info, err := torch.InfoOf(nested)
+	if err == nil && !info.Nested {
+		err = fmt.Errorf("tensor of shape %v, want a nested one", info.Shape)
+	}
+	if err != nil {
+		return nil, wrap("Unnest", err)
+	}
 	s := torch.NewScope()
 	defer s.Close()
 	views := s.Unbind(nested, 0)

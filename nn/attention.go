@@ -2,6 +2,8 @@ package nn
 
 import (
 	"fmt"
+	"math"
+	"slices"
 
 	"github.com/gonatten/gonatten/functional"
 	"github.com/gonatten/gonatten/internal/torch"
@@ -125,10 +127,16 @@ func (a *attention) configure(c AttentionConfig) error {
 		return fmt.Errorf("KernelSizeD and DilationD are %d and %d, want at least 1 (0: as the other axes)", c.KernelSizeD, c.DilationD)
 	case (c.KernelSizeD > 0 || c.DilationD > 0) && a.rank != 3:
 		return fmt.Errorf("KernelSizeD and DilationD are %d and %d, want 0 in %dD", c.KernelSizeD, c.DilationD, a.rank)
-	case c.AttnDrop < 0 || c.AttnDrop >= 1 || c.ProjDrop < 0 || c.ProjDrop >= 1:
+	case !(c.AttnDrop >= 0 && c.AttnDrop < 1 && c.ProjDrop >= 0 && c.ProjDrop < 1):
 		return fmt.Errorf("AttnDrop and ProjDrop are %v and %v, want rates in [0, 1)", c.AttnDrop, c.ProjDrop)
+	case math.IsNaN(c.QKScale) || math.IsInf(c.QKScale, 0):
+		return fmt.Errorf("QKScale is %v, want a finite number (0: head_dim^-1/2)", c.QKScale)
+	case len(c.IsCausal) > 1 && len(c.IsCausal) != a.rank:
+		return fmt.Errorf("IsCausal has %d entries, want 1 or %d", len(c.IsCausal), a.rank)
+	case slices.Contains(c.IsCausal, true) && !c.NoRPB:
+		return fmt.Errorf("IsCausal is %v, want NoRPB with it: a causal axis has no relative positional bias", c.IsCausal)
 	}
-	a.options = functional.Options{IsCausal: c.IsCausal, Scale: c.QKScale}
+	a.options = functional.Options{IsCausal: slices.Clone(c.IsCausal), Scale: c.QKScale}
 	for axis := 0; axis < a.rank; axis++ {
 		kernel, dilation := c.KernelSize, max(c.Dilation, 1)
 		if a.rank == 3 && axis == 0 {

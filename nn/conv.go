@@ -1,6 +1,8 @@
 package nn
 
 import (
+	"fmt"
+
 	"github.com/gonatten/gonatten/internal/torch"
 	gotchnn "github.com/sugarme/gotch/nn"
 	"github.com/sugarme/gotch/ts"
@@ -24,6 +26,9 @@ type Conv2d struct {
 func NewConv2d(path *gotchnn.Path, in, out, kernel int64, c Conv2dConfig) (*Conv2d, error) {
 	l := &Conv2d{stride: max(c.Stride, 1), padding: c.Padding}
 	l.Module = NewModule(l, "Conv2d", path)
+	if c.Stride < 0 || c.Padding < 0 {
+		return nil, l.wrap(fmt.Errorf("Stride is %d and Padding %d, want none below 0", c.Stride, c.Padding))
+	}
 	init := FanIn(in * kernel * kernel)
 	var err error
 	if l.Weight, err = NewParameter(path, "weight", init, out, in, kernel, kernel); err != nil {

@@ -1,6 +1,8 @@
 package nn
 
 import (
+	"fmt"
+
 	"github.com/gonatten/gonatten/internal/torch"
 	"github.com/sugarme/gotch/ts"
 )
@@ -15,6 +17,10 @@ func DropPath(s *torch.Scope, branch *ts.Tensor, rate float64, train bool) *ts.T
 	info, err := torch.InfoOf(branch)
 	if err != nil {
 		s.Fail(err)
+		return nil
+	}
+	if len(info.Shape) == 0 {
+		s.Fail(fmt.Errorf("nn: DropPath: branch has no dimension, want [batch, ...]"))
 		return nil
 	}
 	shape := make([]int64, len(info.Shape))

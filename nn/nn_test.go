@@ -1,6 +1,7 @@
 package nn_test
 
 import (
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -46,6 +47,66 @@ func TestErrorsNameTheLayer(t *testing.T) {
 	_, err = l.Apply(x, false)
 	require.ErrorContains(t, err, "nn: Linear fc: mat1 and mat2 shapes cannot be multiplied")
 	require.PanicsWithError(t, err.Error(), func() { l.Forward(x) })
+}
+
+func TestOptionsOutOfRange(t *testing.T) {
+	path := gotchnn.NewVarStore(gotch.CPU).Root()
+	nan := math.NaN()
+	for want, c := range map[string]nn.AttentionConfig{
+		"AttnDrop and ProjDrop are NaN and 0, want rates in [0, 1)":    {AttnDrop: nan},
+		"AttnDrop and ProjDrop are 0 and 1, want rates in [0, 1)":      {ProjDrop: 1},
+		"QKScale is NaN, want a finite number":                         {QKScale: nan},
+		"IsCausal has 2 entries, want 1 or 1":                          {IsCausal: []bool{true, false}, NoRPB: true},
+		"IsCausal is [true], want NoRPB with it: a causal axis has no": {IsCausal: []bool{true}},
+	} {
+		c.KernelSize = 3
+		_, err := nn.NewNeighborhoodAttention1D(path, 8, 2, c)
+		require.ErrorContains(t, err, want)
+	}
+	_, err := nn.NewConv2d(path.Sub("conv"), 3, 4, 3, nn.Conv2dConfig{Stride: -2})
+	require.ErrorContains(t, err, "Stride is -2 and Padding 0, want none below 0")
+	s := torch.NewScope()
+	defer s.Close()
+	require.Nil(t, nn.DropPath(s, s.Zeros(nil, gotch.Float, torch.CPU), 0.5, true))
+	require.ErrorContains(t, s.Err(), "branch has no dimension")
+}
+
+// A causal layer is the causal operator between its projections, whatever becomes of the list that it was given.
+func TestCausalLayer(t *testing.T) {
+	causal := []bool{true}
+	l, err := nn.NewNeighborhoodAttention1D(gotchnn.NewVarStore(gotch.CPU).Root(), 8, 2,
+		nn.AttentionConfig{KernelSize: 3, IsCausal: causal, NoRPB: true})
+	require.NoError(t, err)
+	causal[0] = false
+	s := torch.NewScope()
+	defer s.Close()
+	x := s.Randn([]int64{1, 9, 8}, gotch.Float, torch.CPU)
+	before := s.Narrow(s.Own(l.Apply(x, false)), 1, 0, 5)
+	later := s.Cat([]*ts.Tensor{s.Narrow(x, 1, 0, 5), s.Zeros([]int64{1, 4, 8}, gotch.Float, torch.CPU)}, 1)
+	after := s.Narrow(s.Own(l.Apply(later, false)), 1, 0, 5)
+	require.NoError(t, s.Err())
+	require.Equal(t, before.Float64Values(), after.Float64Values(), "what comes later changes nothing")
+}
+
+// Dropout of the output zeroes some of it, while training.
+func TestDropoutOfTheOutput(t *testing.T) {
+	l, err := nn.NewNeighborhoodAttention1D(gotchnn.NewVarStore(gotch.CPU).Root(), 8, 2, nn.AttentionConfig{KernelSize: 3, ProjDrop: 0.5})
+	require.NoError(t, err)
+	s := torch.NewScope()
+	defer s.Close()
+	x := s.Randn([]int64{4, 32, 8}, gotch.Float, torch.CPU)
+	zeros := func(train bool) (n int) {
+		out := s.Own(l.Apply(x, train))
+		require.NoError(t, s.Err())
+		for _, v := range out.Float64Values() {
+			if v == 0 {
+				n++
+			}
+		}
+		return n
+	}
+	require.Zero(t, zeros(false))
+	require.InDelta(t, 512, zeros(true), 100)
 }
 
 func TestDropoutOfAttentionWeightsTrains(t *testing.T) {

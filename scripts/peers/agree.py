@@ -154,6 +154,8 @@ def main():
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**31))
     parser.add_argument("--newest", action="store_true", help="NATTEN 0.21, from PYTHONPATH")
     args = parser.parse_args()
+    if args.count < 1:
+        parser.error("--count: want at least 1")
     print(f"--seed {args.seed} repeats this run")
     rng = random.Random(args.seed)
     torch.manual_seed(args.seed)

@@ -5,7 +5,7 @@
     V/bin/python scripts/peers/loader.py DIR [--workers 0 1 2] [--seconds 8] [--json]
 
 DIR is an image folder (CLASS/*.jpg) of ImageNet-sized JPEG files; the Go benchmark makes one
-where it does not exist. With --json each line is one JSON object. With 0 workers Python's main process does
+where it does not exist or is empty. With --json each line is one JSON object. With 0 workers Python's main process does
 the work. A figure per core is the figure divided by the number of workers. Recipes:
 
   timm         timm's create_transform with the official recipe: random-resized-crop with
@@ -57,7 +57,7 @@ def ours(folder, seconds, as_json):
     """Runs the Go benchmark and returns its best figure per core."""
     repo = pathlib.Path(__file__).resolve().parent.parent.parent
     out = subprocess.run(["go", "test", "-run", "^$", "-bench", "BenchmarkLoader", "-benchtime", f"{seconds}s", "./data"], cwd=repo,
-                         env={**os.environ, "GONATTEN_BENCH_IMAGES": os.path.abspath(folder)}, check=True, capture_output=True, text=True).stdout
+                         env={**os.environ, "GONATTEN_BENCH_IMAGES": os.path.abspath(folder)}, check=True, stdout=subprocess.PIPE, text=True).stdout
     best = 0
     for workers, total, core in re.findall(r"workers=(\d+)\S*\s.*?([\d.]+) images/s\s+([\d.]+) images/s/core", out):
         row("gonatten", int(workers), float(total), float(core), as_json)

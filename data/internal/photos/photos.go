@@ -8,9 +8,11 @@ package photos
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"image"
 	"image/jpeg"
+	"io/fs"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -94,13 +96,14 @@ func JPEG(seed uint64, width, height, quality int) ([]byte, error) {
 }
 
 // WriteFolder makes an image folder of n pictures of 500 x 375 or 375 x 500
-// pixels in two classes, unless it exists.
+// pixels in two classes where dir does not exist or is empty. What is there
+// stays as it is.
 func WriteFolder(dir string, n int) error {
+	if entries, err := os.ReadDir(dir); len(entries) > 0 || err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	for i := range n {
 		path := filepath.Join(dir, fmt.Sprintf("class%d", i%2), fmt.Sprintf("%04d.jpg", i))
-		if _, err := os.Stat(path); err == nil {
-			continue
-		}
 		w, h := 500, 375
 		if i%4 == 3 {
 			w, h = h, w
