@@ -27,7 +27,7 @@ func NewConv2d(path *gotchnn.Path, in, out, kernel int64, c Conv2dConfig) (*Conv
 	l := &Conv2d{stride: max(c.Stride, 1), padding: c.Padding}
 	l.Module = NewModule(l, "Conv2d", path)
 	if c.Stride < 0 || c.Padding < 0 {
-		return nil, l.wrap(fmt.Errorf("Stride is %d and Padding %d, want none below 0", c.Stride, c.Padding))
+		return nil, l.wrap(fmt.Errorf("stride is %d and padding %d, want none below 0", c.Stride, c.Padding))
 	}
 	init := FanIn(in * kernel * kernel)
 	var err error

@@ -64,7 +64,7 @@ func TestOptionsOutOfRange(t *testing.T) {
 		require.ErrorContains(t, err, want)
 	}
 	_, err := nn.NewConv2d(path.Sub("conv"), 3, 4, 3, nn.Conv2dConfig{Stride: -2})
-	require.ErrorContains(t, err, "Stride is -2 and Padding 0, want none below 0")
+	require.ErrorContains(t, err, "stride is -2 and padding 0, want none below 0")
 	s := torch.NewScope()
 	defer s.Close()
 	require.Nil(t, nn.DropPath(s, s.Zeros(nil, gotch.Float, torch.CPU), 0.5, true))
