@@ -12,6 +12,7 @@ import (
 
 	"github.com/gonatten/gonatten/autograd"
 	"github.com/gonatten/gonatten/functional"
+	"github.com/gonatten/gonatten/internal/byrank"
 	"github.com/gonatten/gonatten/internal/torch"
 )
 
@@ -174,9 +175,6 @@ func TestEveryModeOfEveryOperator(t *testing.T) {
 	t.Logf("seed %d", seed)
 	require.NoError(t, torch.ManualSeed(seed))
 	r := rand.New(rand.NewPCG(seed, 1))
-	fused := []func(q, k, v *ts.Tensor, o functional.Options) (*ts.Tensor, error){functional.NA1D, functional.NA2D, functional.NA3D}
-	qk := []func(q, k *ts.Tensor, o functional.Options) (*ts.Tensor, error){functional.NA1DQK, functional.NA2DQK, functional.NA3DQK}
-	av := []func(a, v *ts.Tensor, o functional.Options) (*ts.Tensor, error){functional.NA1DAV, functional.NA2DAV, functional.NA3DAV}
 	for i := range 36 {
 		rank := 1 + i%3
 		o, spatial := options(r, rank)
@@ -207,7 +205,7 @@ func TestEveryModeOfEveryOperator(t *testing.T) {
 				return withBias
 			}
 			checkEveryMode(t, func(s *torch.Scope, in []*ts.Tensor) *ts.Tensor {
-				return s.Own(fused[rank-1](in[0], in[1], in[2], with(in, 3)))
+				return s.Own(byrank.NA[rank-1](in[0], in[1], in[2], with(in, 3)))
 			}, in)
 			in[2] = in[len(in)-1] // q, k and the bias
 			if causal {
@@ -220,10 +218,10 @@ func TestEveryModeOfEveryOperator(t *testing.T) {
 				// (libtorch's softmax has no reverse mode over its tangent.)
 				narrow := with(in, 2)
 				narrow.Scale = 0.3
-				return s.Op(torch.NewOp("aten::exp"), s.Own(qk[rank-1](in[0], in[1], narrow)))
+				return s.Op(torch.NewOp("aten::exp"), s.Own(byrank.QK[rank-1](in[0], in[1], narrow)))
 			}, in)
 			checkEveryMode(t, func(s *torch.Scope, in []*ts.Tensor) *ts.Tensor {
-				return s.Own(av[rank-1](in[0], in[1], o))
+				return s.Own(byrank.AV[rank-1](in[0], in[1], o))
 			}, []*ts.Tensor{tokens(heads*group, slots), v})
 		})
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/sugarme/gotch/ts"
 
 	"github.com/gonatten/gonatten/functional"
+	"github.com/gonatten/gonatten/internal/byrank"
 	"github.com/gonatten/gonatten/internal/torch"
 )
 
@@ -18,14 +19,9 @@ type contender struct {
 	forward func() (*ts.Tensor, error)
 }
 
-type attention3 = func(q, k, v *ts.Tensor, o functional.Options) (*ts.Tensor, error)
-
 var (
-	fusedOf = map[int]attention3{1: functional.NA1D, 2: functional.NA2D, 3: functional.NA3D}
-	qkOf    = map[int]func(q, k *ts.Tensor, o functional.Options) (*ts.Tensor, error){1: functional.NA1DQK, 2: functional.NA2DQK, 3: functional.NA3DQK}
-	avOf    = map[int]func(w, v *ts.Tensor, o functional.Options) (*ts.Tensor, error){1: functional.NA1DAV, 2: functional.NA2DAV, 3: functional.NA3DAV}
-	opSDPA  = torch.NewOp("aten::scaled_dot_product_attention")
-	opMM    = torch.NewOp("aten::mm")
+	opSDPA = torch.NewOp("aten::scaled_dot_product_attention")
+	opMM   = torch.NewOp("aten::mm")
 )
 
 // Above this the unfused pair's attention weights or dense attention's work are not worth waiting for.
@@ -52,7 +48,7 @@ func contenders(s *torch.Scope, shape Shape, dtype gotch.DType, train bool) []co
 		s.RequiresGrad(o.RPB, train)
 		leaves = append(leaves, o.RPB)
 	}
-	list := []contender{{"fused", leaves, func() (*ts.Tensor, error) { return fusedOf[rank](q, k, v, o) }}}
+	list := []contender{{"fused", leaves, func() (*ts.Tensor, error) { return byrank.NA[rank-1](q, k, v, o) }}}
 
 	weights := shape.Batch * shape.Heads * shape.Tokens() * product(shape.KernelSize)
 	if weights <= maxWeights {
@@ -61,8 +57,8 @@ func contenders(s *torch.Scope, shape Shape, dtype gotch.DType, train bool) []co
 		list = append(list, contender{"unfused", leaves, func() (*ts.Tensor, error) {
 			t := torch.NewScope()
 			defer t.Close()
-			w := t.Softmax(t.Own(qkOf[rank](q, k, u)), -1)
-			return t.Return(t.Own(avOf[rank](w, v, u)))
+			w := t.Softmax(t.Own(byrank.QK[rank-1](q, k, u)), -1)
+			return t.Return(t.Own(byrank.AV[rank-1](w, v, u)))
 		}})
 	}
 	if n := float64(shape.Tokens()); 4*float64(shape.Batch*shape.Heads*shape.Dim)*n*n <= maxDenseFLOPs {

@@ -3,8 +3,9 @@ package functional
 import (
 	"sync"
 
-	"github.com/gonatten/gonatten/internal/torch"
 	"github.com/sugarme/gotch"
+
+	"github.com/gonatten/gonatten/internal/torch"
 )
 
 // The capability queries. Each takes an optional CUDA device index; without

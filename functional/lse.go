@@ -3,8 +3,9 @@ package functional
 import (
 	"fmt"
 
-	"github.com/gonatten/gonatten/internal/torch"
 	"github.com/sugarme/gotch/ts"
+
+	"github.com/gonatten/gonatten/internal/torch"
 )
 
 var (

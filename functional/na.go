@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"runtime"
 
-	"github.com/gonatten/gonatten/internal/torch"
 	"github.com/sugarme/gotch/ts"
+
+	"github.com/gonatten/gonatten/internal/torch"
 )
 
 var (

@@ -12,19 +12,12 @@ import (
 	"github.com/sugarme/gotch"
 	"github.com/sugarme/gotch/ts"
 
-	"github.com/gonatten/gonatten/functional"
+	"github.com/gonatten/gonatten/internal/byrank"
 	"github.com/gonatten/gonatten/internal/torch"
 )
 
-// The functions by rank, as a table: every test runs for 1D, 2D and 3D.
-var (
-	fused = [...]func(q, k, v *ts.Tensor, o functional.Options) (*ts.Tensor, error){
-		functional.NA1D, functional.NA2D, functional.NA3D}
-	qk = [...]func(q, k *ts.Tensor, o functional.Options) (*ts.Tensor, error){
-		functional.NA1DQK, functional.NA2DQK, functional.NA3DQK}
-	av = [...]func(attn, v *ts.Tensor, o functional.Options) (*ts.Tensor, error){
-		functional.NA1DAV, functional.NA2DAV, functional.NA3DAV}
-)
+// Every test runs for 1D, 2D and 3D.
+var fused, qk, av = byrank.NA, byrank.QK, byrank.AV
 
 const seedVariable = "NATTEN_TEST_SEED"
 

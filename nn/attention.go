@@ -5,10 +5,12 @@ import (
 	"math"
 	"slices"
 
-	"github.com/gonatten/gonatten/functional"
-	"github.com/gonatten/gonatten/internal/torch"
 	gotchnn "github.com/sugarme/gotch/nn"
 	"github.com/sugarme/gotch/ts"
+
+	"github.com/gonatten/gonatten/functional"
+	"github.com/gonatten/gonatten/internal/byrank"
+	"github.com/gonatten/gonatten/internal/torch"
 )
 
 // AttentionConfig are the options of a NeighborhoodAttention layer. Only
@@ -206,13 +208,10 @@ func (a *attention) pad(s *torch.Scope, x *ts.Tensor, spatial []int64) (*ts.Tens
 	return x, padded
 }
 
-// fused are the functions of each rank.
-var fused = [...]func(q, k, v *ts.Tensor, o functional.Options) (*ts.Tensor, error){functional.NA1D, functional.NA2D, functional.NA3D}
-
 func (a *attention) attend(s *torch.Scope, q, k, v *ts.Tensor, train bool) *ts.Tensor {
 	o := a.options
 	if train {
 		o.DropoutP = a.attnDrop
 	}
-	return s.Own(fused[a.rank-1](q, k, v, o))
+	return s.Own(byrank.NA[a.rank-1](q, k, v, o))
 }

@@ -3,9 +3,10 @@ package nn
 import (
 	"fmt"
 
-	"github.com/gonatten/gonatten/internal/torch"
 	gotchnn "github.com/sugarme/gotch/nn"
 	"github.com/sugarme/gotch/ts"
+
+	"github.com/gonatten/gonatten/internal/torch"
 )
 
 // Conv2dConfig are a Conv2d's options; the zero value is PyTorch's default.

@@ -3,8 +3,9 @@ package nn
 import (
 	"fmt"
 
-	"github.com/gonatten/gonatten/internal/torch"
 	"github.com/sugarme/gotch/ts"
+
+	"github.com/gonatten/gonatten/internal/torch"
 )
 
 // DropPath is stochastic depth (arXiv 1603.09382): while training it zeroes

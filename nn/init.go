@@ -4,10 +4,11 @@ import (
 	"fmt"
 	"math"
 
-	"github.com/gonatten/gonatten/internal/torch"
 	"github.com/sugarme/gotch"
 	gotchnn "github.com/sugarme/gotch/nn"
 	"github.com/sugarme/gotch/ts"
+
+	"github.com/gonatten/gonatten/internal/torch"
 )
 
 // Init fills a new parameter of that shape.

@@ -1,9 +1,10 @@
 package nn
 
 import (
-	"github.com/gonatten/gonatten/internal/torch"
 	gotchnn "github.com/sugarme/gotch/nn"
 	"github.com/sugarme/gotch/ts"
+
+	"github.com/gonatten/gonatten/internal/torch"
 )
 
 // LinearConfig are a Linear's options; the zero value is PyTorch's default.

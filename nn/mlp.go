@@ -1,9 +1,10 @@
 package nn
 
 import (
-	"github.com/gonatten/gonatten/internal/torch"
 	gotchnn "github.com/sugarme/gotch/nn"
 	"github.com/sugarme/gotch/ts"
+
+	"github.com/gonatten/gonatten/internal/torch"
 )
 
 // MLP is fc1, GELU, dropout, fc2, dropout: the second half of a transformer block.

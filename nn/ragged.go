@@ -3,9 +3,10 @@ package nn
 import (
 	"fmt"
 
+	"github.com/sugarme/gotch/ts"
+
 	"github.com/gonatten/gonatten/functional"
 	"github.com/gonatten/gonatten/internal/torch"
-	"github.com/sugarme/gotch/ts"
 )
 
 // applyRagged runs the projections once over the tokens of all samples, packed

@@ -6,17 +6,8 @@ import (
 	"github.com/sugarme/gotch/ts"
 
 	"github.com/gonatten/gonatten/functional"
+	"github.com/gonatten/gonatten/internal/byrank"
 	"github.com/gonatten/gonatten/internal/torch"
-)
-
-// The functions under test, by rank.
-var (
-	fused = [...]func(q, k, v *ts.Tensor, o functional.Options) (*ts.Tensor, error){
-		functional.NA1D, functional.NA2D, functional.NA3D}
-	unfusedQK = [...]func(q, k *ts.Tensor, o functional.Options) (*ts.Tensor, error){
-		functional.NA1DQK, functional.NA2DQK, functional.NA3DQK}
-	unfusedAV = [...]func(attn, v *ts.Tensor, o functional.Options) (*ts.Tensor, error){
-		functional.NA1DAV, functional.NA2DAV, functional.NA3DAV}
 )
 
 // results are named tensors as float64, heads first.
@@ -57,11 +48,11 @@ func (in inputs) run(layout functional.Layout, rank int, o functional.Options, f
 	found := results{}
 	var out *ts.Tensor
 	if fuse {
-		out = s.Own(fused[rank-1](x.q, x.k, x.v, o))
+		out = s.Own(byrank.NA[rank-1](x.q, x.k, x.v, o))
 	} else {
-		logits := s.Own(unfusedQK[rank-1](x.q, x.k, o))
+		logits := s.Own(byrank.QK[rank-1](x.q, x.k, o))
 		found.read(s, "logits", logits, layout)
-		out = s.Own(unfusedAV[rank-1](s.Softmax(logits, -1), x.v, o))
+		out = s.Own(byrank.AV[rank-1](s.Softmax(logits, -1), x.v, o))
 	}
 	found.read(s, "out", out, layout)
 	x.backward(s, out, found, layout)

@@ -10,6 +10,7 @@ import (
 	"github.com/sugarme/gotch/ts"
 
 	"github.com/gonatten/gonatten/functional"
+	"github.com/gonatten/gonatten/internal/byrank"
 	"github.com/gonatten/gonatten/internal/torch"
 )
 
@@ -175,11 +176,11 @@ func (r rejection) verify(m *meter) error {
 	if s.Err() != nil {
 		return s.Err()
 	}
-	logits, refusal := unfusedQK[r.Rank-1](q, q, o)
+	logits, refusal := byrank.QK[r.Rank-1](q, q, o)
 	if logits != nil {
 		logits.MustDrop()
 	}
-	out, refusalFused := fused[r.Rank-1](q, q, q, o)
+	out, refusalFused := byrank.NA[r.Rank-1](q, q, q, o)
 	if out != nil {
 		out.MustDrop()
 	}
