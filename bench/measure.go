@@ -95,13 +95,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 			if o.Progress != nil {
 				o.Progress(2*i+j, 2*len(o.Shapes), shape.String())
 			}
-			s := torch.NewScope()
-			list := slices.Insert(contenders(s, shape, o.DType, train), 1, gemm(s)) // next to the fused operator: both meet the same moments
-			row, err := &Row{Shape: shape}, s.Err()
-			if err == nil {
-				row, err = measure(ctx, shape, list, train, o)
-			}
-			s.Close()
+			row, err := measureShape(ctx, shape, train, o)
 			if err != nil {
 				return report, fmt.Errorf("bench: %s: %w", shape, err)
 			}
@@ -109,6 +103,17 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		}
 	}
 	return report, nil
+}
+
+func measureShape(ctx context.Context, shape Shape, train bool, o Options) (*Row, error) {
+	s := torch.NewScope()
+	defer s.Close()
+	list := contenders(s, shape, o.DType, train)
+	list = slices.Insert(list, 1, gemm(s)) // next to the fused operator, so that both meet the same moments
+	if s.Err() != nil {
+		return nil, s.Err()
+	}
+	return measure(ctx, shape, list, train, o)
 }
 
 // measure times contenders, of which the first is the fused operator.

@@ -37,10 +37,12 @@ func init() {
 			Example: "  natten bench --set all\n  natten bench --model nat_mini --batch 8",
 			Args:    cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				for name, value := range map[string]int64{"rounds": int64(o.Rounds), "duration": int64(o.Duration), "block": int64(o.Block),
-					"batch": int64(step.Batch), "steps": int64(step.Steps)} {
-					if value < 1 {
-						return fmt.Errorf("--%s is %v, want more than 0", name, cmd.Flags().Lookup(name).Value)
+				for _, flag := range []struct {
+					name  string
+					value int64
+				}{{"rounds", int64(o.Rounds)}, {"duration", int64(o.Duration)}, {"block", int64(o.Block)}, {"batch", int64(step.Batch)}, {"steps", int64(step.Steps)}} {
+					if flag.value < 1 {
+						return fmt.Errorf("--%s is %v, want more than 0", flag.name, cmd.Flags().Lookup(flag.name).Value)
 					}
 				}
 				if cmd.Flags().Changed("model") {

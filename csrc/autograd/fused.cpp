@@ -88,11 +88,15 @@ void set_tangents(const Tensor& q, const Tensor& k, const Tensor& v, const Optio
 using Bools = c10::List<bool>;
 using Ints = at::IntArrayRef;
 
+bool any_tangent(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb) {
+  return has_tangent(q) || has_tangent(k) || has_tangent(v) || has_tangent(rpb);
+}
+
 std::tuple<Tensor, Tensor> fused(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb,
                                  const Geometry& geometry, c10::optional<double> scale) {
   const Given given{q, k, v, rpb.value_or(Tensor())};
   const variable_list results = NA::apply(primal(q), primal(k), primal(v), primal(rpb), &geometry, scale, &given);
-  if (has_tangent(q) || has_tangent(k) || has_tangent(v) || has_tangent(rpb)) {
+  if (any_tangent(q, k, v, rpb)) {
     set_tangents(q, k, v, rpb, geometry, scale_of(scale, q), results[0], results[1]);
   }
   return {results[0], results[1]};
@@ -100,10 +104,8 @@ std::tuple<Tensor, Tensor> fused(const Tensor& q, const Tensor& k, const Tensor&
 
 // Whether nobody asks for derivatives: no log-sum-exp need be made then.
 bool values_only(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb) {
-  const auto derived = [](const Tensor& t) {
-    return has_tangent(t) || (at::GradMode::is_enabled() && t.defined() && t.requires_grad());
-  };
-  return !derived(q) && !derived(k) && !derived(v) && !derived(rpb.value_or(Tensor()));
+  const bool wanted = q.requires_grad() || k.requires_grad() || v.requires_grad() || (has(rpb) && rpb->requires_grad());
+  return !(at::GradMode::is_enabled() && wanted) && !any_tangent(q, k, v, rpb);
 }
 
 std::tuple<Tensor, Tensor> na_lse(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& rpb,

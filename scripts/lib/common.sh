@@ -14,6 +14,12 @@ fail() {
   exit 1
 }
 
+# Prints the comment at the script's beginning and ends.
+usage() {
+  sed -n '2,/^[^#]/{/^# shellcheck/d;s/^# \{0,1\}//p;}' "$0"
+  exit
+}
+
 # at_least VERSION MINIMUM: dotted numbers, compared field by field.
 at_least() {
   awk -v have="$1" -v want="$2" 'BEGIN {
